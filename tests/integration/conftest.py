@@ -37,7 +37,7 @@ def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
 
 @pytest.fixture
 def edit_body(simulator: Simulator) -> ParsedEdit:
-    """Return a function that returns a valid request to enqueue; keywords change its fields."""
+    """Return a function that returns the body of a valid request to enqueue an edit; its keywords set fields."""
 
     def make(**more: Any) -> dict[str, Any]:
         return {"prompt": "make it winter", "init_image": simulator.portrait_url, "steps": 20, **more}
@@ -47,7 +47,10 @@ def edit_body(simulator: Simulator) -> ParsedEdit:
 
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
-    """Return the stores on an empty database, for tests that act as producers and workers; no slot is open yet."""
+    """
+    Return a `LaneKit` on an empty database, for tests that act as producers and workers. The lanes have their default
+    limits.
+    """
     return LaneKit(client)
 
 

@@ -48,7 +48,9 @@ class RawServer:
         return f"{'https' if self.tls else 'http'}://{host}:{self.port}{path}"
 
     def read_request(self, connection: socket.socket) -> bytes:
-        """Return one whole request, or b"" if the client closed the connection."""
+        """
+        Read one whole request, record it in `requests` and return it; return b"" if the client closed the connection.
+        """
         data = b""
         while b"\r\n\r\n" not in data:
             if not (chunk := connection.recv(65_536)):
@@ -64,7 +66,7 @@ class RawServer:
         return self.requests[-1]
 
     def hold(self, connection: socket.socket, drip: bytes = b"") -> None:
-        """Keep the connection open until the server is closed; if `drip` is given, send it again and again."""
+        """Keep the connection open until the server is closed. If `drip` is given, send it every 20 ms until then."""
         self.holding += 1
         while not self.closing.wait(0.02):
             if drip:
@@ -107,7 +109,7 @@ def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes
 
 
 def got(outcome: Answer | Trouble) -> Answer:
-    """Return an outcome that must be an `Answer`; else fail the test."""
+    """Return the outcome if it is an `Answer`; fail the test if it is a `Trouble`."""
     assert isinstance(outcome, Answer), outcome
     return outcome
 
@@ -119,14 +121,14 @@ def trouble(outcome: Answer | Trouble) -> tuple[str, bool]:
 
 
 def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes:
-    """Return the bytes of an HTTP answer with its length; `content_type="…"` becomes a header."""
+    """Return the bytes of an HTTP answer with a Content-Length; a keyword `content_type="…"` becomes a header."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines])
     return head.encode() + b"\r\n\r\n" + body
 
 
 def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that answers every request on a connection with these bytes."""
+    """Return a script that answers every request of a connection with the given bytes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         while server.read_request(connection):
@@ -136,7 +138,7 @@ def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
 
 
 def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that answers one request with these bytes and closes the connection."""
+    """Return a script that answers one request with the given bytes and closes the connection."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -146,7 +148,7 @@ def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
 
 
 def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that sends these bytes and then never finishes."""
+    """Return a script that answers one request with the given bytes, then holds the connection and repeats `drip`."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -157,7 +159,7 @@ def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.s
 
 
 def then_reset(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
-    """Return a script that sends these bytes and then resets the connection."""
+    """Return a script that answers one request with the given bytes and then resets the connection."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -168,14 +170,14 @@ def then_reset(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
 
 
 def reset(connection: socket.socket) -> None:
-    """Close with a reset: the peer sees ECONNRESET."""
+    """Close a connection with a reset: the next call of the peer fails with ECONNRESET."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 @contextlib.contextmanager
 def full_backlog() -> Iterator[int]:
-    """Context manager that yields a port which neither accepts nor refuses, so that connecting to it hangs."""
+    """Context manager that yields a port that neither accepts nor refuses: connecting to it hangs."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
@@ -189,7 +191,8 @@ def full_backlog() -> Iterator[int]:
 
 def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
     """
-    Return a server's TLS context for a host name or 127.0.0.1, and the file that trusts its self-signed certificate.
+    Return the TLS context of a server called `host`, a DNS name or an IP address, and the path of a file that makes a
+    client trust its self-signed certificate.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])

@@ -1,4 +1,6 @@
-"""`retouch bench` from the command line: one small measurement of each kind, as JSON. No assertion is on time."""
+"""
+Tests of `retouch bench` on the command line: small measurements, printed as JSON. No assertion compares a duration.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from tests.process_watch import retouch
 @pytest.mark.parametrize(("name", "unit"), [("enqueue", "ms"), ("depth", "ms"), ("webhook", "ms"), ("cpu", "s")])
 def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
     """
-    The command exits 0, describes the machine before and after, reports progress on stderr, and prints positive
-    figures.
+    A small measurement exits with 0 and reports its progress on stderr. Its JSON describes the machine and has only
+    positive figures.
     """
     done = retouch("bench", name, "--scale", "small", "--json")
     report = json.loads(done.stdout)
@@ -26,7 +28,7 @@ def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
 
 
 def test_a_measurement_that_does_not_exist_is_a_usage_error() -> None:
-    """An unknown measurement ends with exit code 2 and the known names."""
+    """With an unknown measurement, the command exits with 2 and prints the known names."""
     done = retouch("bench", "speed")
     assert done.returncode == 2
     assert "expected some of enqueue, bulk" in done.stderr

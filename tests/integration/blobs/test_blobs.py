@@ -30,7 +30,10 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The URL of a bucket `retouch` in a real process that speaks S3, with the environment variables set for it."""
+    """
+    Yield the URL of a real process that speaks S3 and has a bucket `retouch`. The environment variables for S3 lead to
+    this process.
+    """
     port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
     environment = {
@@ -62,7 +65,7 @@ def make_bucket(url: str) -> None:
 
 @pytest.fixture(params=["file", "s3"])
 def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    """An empty store, once of each kind."""
+    """Return an empty blob store. Each test runs twice: with a folder, and with a bucket."""
     if request.param == "file":
         return open_blobs((tmp_path / "a folder").as_uri(), PUBLIC_URL)
     request.getfixturevalue("s3")
@@ -70,7 +73,9 @@ def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
 
 
 def test_what_is_put_comes_back(blobs: BlobStore) -> None:
-    """Bytes are read back unchanged under the name made from them, and their size is known."""
+    """
+    Stored bytes are read back unchanged. Their name is made from the bytes, and `size` returns the number of bytes.
+    """
     name = blobs.put(DATA, "png")
     assert name == content_name(DATA, "png")
     assert blobs.get(name) == DATA
@@ -79,14 +84,14 @@ def test_what_is_put_comes_back(blobs: BlobStore) -> None:
 
 
 def test_putting_twice_keeps_one(blobs: BlobStore) -> None:
-    """The same bytes have one name; other bytes or another suffix have other names; empty bytes are a blob too."""
+    """Equal bytes get one name. Other bytes, or another suffix, get another name. An empty blob can be stored too."""
     assert blobs.put(DATA, "png") == blobs.put(DATA, "png")
     assert len({blobs.put(DATA, "png"), blobs.put(DATA, "jpg"), blobs.put(DATA + b"x", "png")}) == 3
     assert blobs.get(blobs.put(b"", "bin")) == b""
 
 
 def test_derived_blobs_stand_beside_the_original(blobs: BlobStore) -> None:
-    """A thumbnail is stored under a name made from the original's name, and may be replaced."""
+    """A thumbnail is stored under a name made from the original's name. A second thumbnail replaces the first."""
     name = blobs.put(DATA, "png")
     small = thumbnail_name(name)
     assert not blobs.exists(small)
@@ -104,7 +109,7 @@ def test_what_is_missing_says_so(blobs: BlobStore) -> None:
 
 
 def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
-    """A deleted blob is gone; it may be deleted again, and stored again."""
+    """A blob can be deleted twice and is gone after the first time. The same bytes can then be stored again."""
     name = blobs.put(DATA, "png")
     blobs.delete(name)
     blobs.delete(name)
@@ -115,7 +120,7 @@ def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "ab/../../x.png", "ab/cd.png", "", MISSING + "\n", "\0"])
 def test_no_name_leaves_the_store(blobs: BlobStore, name: str) -> None:
-    """Every operation refuses a name that we did not make, before anything is read or written."""
+    """Every operation raises `ValueError` for a name that does not have the form of our blob names."""
     operations = [blobs.get, blobs.size, blobs.exists, blobs.delete]
     for operation in operations:
         with pytest.raises(ValueError, match="expected a blob name"):
@@ -128,7 +133,7 @@ def test_no_name_leaves_the_store(blobs: BlobStore, name: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".png", "p/g", "../x", "PNG", "x" * 13])
 def test_suffixes_are_checked(blobs: BlobStore, suffix: str) -> None:
-    """A suffix is one to twelve lower-case letters and digits."""
+    """A suffix that is not one to twelve lower-case letters and digits raises `ValueError`."""
     with pytest.raises(ValueError, match="expected a suffix"):
         blobs.put(DATA, suffix)
 
@@ -144,7 +149,7 @@ def test_many_writers_of_the_same_bytes(blobs: BlobStore) -> None:
 
 
 def test_file_links_go_through_the_gateway(tmp_path: Path) -> None:
-    """A blob in a folder is read from the gateway, under /files/ and its name."""
+    """The link to a blob in a folder is an address of the gateway: `/files/` and the name of the blob."""
     blobs = open_blobs(tmp_path.as_uri(), PUBLIC_URL + "/")
     name = blobs.put(DATA, "png")
     assert blobs.link(name, 60) == f"{PUBLIC_URL}/files/{name}"
@@ -152,7 +157,7 @@ def test_file_links_go_through_the_gateway(tmp_path: Path) -> None:
 
 def test_s3_links_are_presigned(s3: str) -> None:
     """
-    A link to a bucket needs no credentials, contains its expiry, and is valid for at most the 7 days that S3 allows.
+    A link to a blob in a bucket works without credentials. Its query has the expiry, at most the 7 days that S3 allows.
     """
     blobs = open_blobs("s3://retouch/prefix", PUBLIC_URL)
     name = blobs.put(DATA, "png")
@@ -167,7 +172,7 @@ def test_s3_links_are_presigned(s3: str) -> None:
 def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
     s3: str, worker_environment: dict[str, str], client: Any
 ) -> None:
-    """The gateway makes a thumbnail on the first request by its link, and then stores it."""
+    """The first request of a thumbnail's link makes the gateway create the thumbnail and store it in S3."""
     client.set("rt:link_key", LINK_KEY)
     blobs = open_blobs("s3://retouch/small", PUBLIC_URL, LinkSigner(client))
     small = thumbnail_name(blobs.put(PHOTO.read_bytes(), "jpg"))
@@ -183,7 +188,9 @@ def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
 
 
 def test_a_missing_bucket_is_named(s3: str) -> None:
-    """Writing to a missing bucket raises an error that names the bucket and the remedy, and contains no credential."""
+    """
+    Writing to a bucket that does not exist raises a `BlobError` that names the bucket and says that it does not exist.
+    """
     with pytest.raises(BlobError, match=r"s3://nowhere/.*there is no such bucket"):
         open_blobs("s3://nowhere/", PUBLIC_URL).put(DATA, "png")
 

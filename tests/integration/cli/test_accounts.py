@@ -17,7 +17,7 @@ from tests.store_accounts import account, close, open_accounts
 
 @pytest.fixture(autouse=True)
 def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Two accounts in an empty store, both served by a worker, and a wide terminal."""
+    """Put two accounts into an empty store, both served by a worker, and set a terminal of 200 columns."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "200")
     open_accounts(
@@ -30,14 +30,19 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def test_without_a_file_there_is_one_account(client: Any) -> None:
-    """Without an accounts file the list says where the account's numbers are shown; with --json it is empty."""
+    """
+    Without an accounts file, the list says that one account is made of the settings. With `--json` the list is empty.
+    """
     client.flushdb()
     assert typed("accounts", "list").out.startswith("one account, made of the settings")
     assert typed("accounts", "list", "--json").json == []
 
 
 def test_the_table_of_accounts(client: Any, kit: LaneKit) -> None:
-    """Each account has a row: limit and its origin, slots held, what jobs wait for, workers, calls and cost."""
+    """
+    `accounts list` prints a row for each account: the limit and its origin, the slots held, the reason why jobs wait,
+    the number of workers, the calls and the cost.
+    """
     kit.enqueue(kit.new("globex"), kit.new("globex"))
     client.hset("rt:edits:gate:main", "open_until", 1e15)
     head, main, spare = typed("accounts", "list").out.splitlines()
@@ -48,7 +53,7 @@ def test_the_table_of_accounts(client: Any, kit: LaneKit) -> None:
 
 
 def test_one_account_as_text_and_json() -> None:
-    """`show` prints the account's settings and state; its JSON has the same members as over HTTP."""
+    """`accounts show` prints the settings and the state of an account, as text or as a JSON object."""
     text = typed("accounts", "show", "spare").out
     assert "tier 2, weight 0.5" in text
     assert "only acme; shared accounts: never" in text
@@ -59,7 +64,7 @@ def test_one_account_as_text_and_json() -> None:
 
 @pytest.mark.parametrize("command", ["show", "test", "pause", "drain", "resume"])
 def test_an_unknown_account_is_a_usage_error(command: str) -> None:
-    """An id that the file does not name ends with exit code 2 and the known ids."""
+    """With an account id that the file does not have, the command exits with 2 and prints the known ids."""
     ended = typed("accounts", command, "moon")
     assert ended.code == 2
     assert "expected one of the accounts main, spare, got 'moon'" in ended.err
@@ -67,7 +72,7 @@ def test_an_unknown_account_is_a_usage_error(command: str) -> None:
 
 @pytest.mark.parametrize(("command", "mode"), [("pause", "paused"), ("drain", "draining")])
 def test_pause_and_drain_until_resumed(command: str, mode: str) -> None:
-    """A paused or draining account is shown as such and takes no jobs, until `resume`."""
+    """`pause` and `drain` set the mode of an account, and `resume` removes it. Each change is in the audit log."""
     assert typed("accounts", command, "main").out.startswith(f"main: {mode}; ")
     document = typed("accounts", "show", "main", "--json").json
     assert (document["mode"], document["binding"]) == (mode, mode)
@@ -86,21 +91,25 @@ def test_a_drained_account_says_what_it_still_holds(kit: LaneKit) -> None:
 
 
 def test_resuming_does_not_open_what_the_endpoint_closed(client: Any) -> None:
-    """`resume` of a closed account says why it is closed, and names the test."""
+    """
+    An account that the endpoint closed stays closed after `resume`. The command prints the reason, and the command that
+    tests the account.
+    """
     close(client, "main")
     assert "the endpoint closed it (bad_key); `retouch accounts test main`" in typed("accounts", "resume", "main").out
     assert "closed: bad_key" in typed("accounts", "list").out
 
 
 def test_nothing_to_test() -> None:
-    """`test` changes nothing if the account is not closed."""
+    """If the account is not closed, `accounts test` prints that nothing was tested, and exits with 0."""
     ended = typed("accounts", "test", "main")
     assert (ended.code, ended.out) == (0, "main: is not closed; nothing was tested\n")
 
 
 def test_no_job_is_waiting_for_the_test(client: Any) -> None:
     """
-    Without a waiting job, `test` prints that the next job is let through, and exits 1, since the result is not known.
+    While no job waits, `accounts test` prints that the next job is let through. It exits with 1, since the answer is
+    not known yet.
     """
     close(client, "main")
     ended = typed("accounts", "test", "main")
@@ -119,7 +128,10 @@ def test_no_job_is_waiting_for_the_test(client: Any) -> None:
 def test_what_becomes_of_the_test(
     client: Any, kit: LaneKit, change: dict[str, float] | None, code: int, words: str
 ) -> None:
-    """`test` reports the answer to the job: open again, refused again, or no answer yet."""
+    """
+    `accounts test` lets a job through and prints what followed: the account is open, the job was refused, or no answer
+    came.
+    """
     gate = keys.account_gate("main")
     kit.lanes.pause()
     kit.enqueue(kit.new("globex"))

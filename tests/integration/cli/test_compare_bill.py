@@ -1,4 +1,4 @@
-"""`retouch usage --compare-bill`: a bill in a file or on standard input against the ledger."""
+"""`retouch usage --compare-bill` compares a bill, from a file or from standard input, with the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TODAY = time.strftime("%Y-%m-%d", time.gmtime())
 
 @pytest.fixture(autouse=True)
 def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A ledger with 9 calls of today at `main`, 2 of them unknown, and 3 at `spare`."""
+    """Fill the ledger with calls of today: 9 at account `main`, of which 2 are unknown, and 3 at account `spare`."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     day = int(time.time() // 86_400)
     open_accounts(client, account("main", price_per_call=0.5), account("spare", price_per_call=0.5))
@@ -32,7 +32,10 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def test_a_bill_in_a_file(tmp_path: Path) -> None:
-    """The table has the day and the total, the last lines say what it means; the exit code is 0 either way."""
+    """
+    The command prints a table with the day and the total, and explains its finding below. It exits with 0 even if the
+    bill differs from the ledger.
+    """
     bill = tmp_path / "bill.csv"
     bill.write_text(f"date,calls,amount\n{TODAY},15,7.50\n")
     ended = typed("usage", "--compare-bill", bill)
@@ -48,7 +51,7 @@ def test_a_bill_in_a_file(tmp_path: Path) -> None:
 
 
 def test_json_of_a_bill_from_standard_input() -> None:
-    """With `-` the bill is read from standard input; JSON has sums, days, ranges and findings."""
+    """With `-` the bill is read from standard input. The JSON has sums, days, ranges and findings."""
     document = typed("usage", "--compare-bill", "-", "--json", given=f"{TODAY} 11 5.50").json
     assert (document["agrees"], document["first"], document["last"], document["meanings"].keys()) == (
         *(True, TODAY, TODAY),
@@ -60,7 +63,7 @@ def test_json_of_a_bill_from_standard_input() -> None:
 
 
 def test_through_a_gateway(gateway_url: str, callers: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a gateway, a key of role ops compares the same."""
+    """Over a gateway, a caller with a key of role ops gets the same comparison as over Redis."""
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
     monkeypatch.setenv("RETOUCH_API_KEY", callers("staff", "ops").secret)
     [day] = typed("usage", "--compare-bill", "-", "--account", "main", "--json", given=f"{TODAY} 9").json["days"]
@@ -81,7 +84,7 @@ def test_through_a_gateway(gateway_url: str, callers: Callers, monkeypatch: pyte
     ],
 )
 def test_wrong_use(arguments: list[str], given: str, fault: str) -> None:
-    """A bill that cannot be read, a missing file and options of other uses end with 2 and say what is wrong."""
+    """If the bill cannot be read or the options exclude each other, the command exits with 2 and names the fault."""
     ended = typed("usage", *arguments, given=given)
     assert ended.code == 2
     assert fault in " ".join(ended.err.split())

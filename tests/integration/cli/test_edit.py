@@ -1,4 +1,4 @@
-"""`retouch edit` from the command line, against real servers: what it refuses, what it saves, how it ends."""
+"""Tests of `retouch edit` on the command line, against real servers: refused input, saved images and exit codes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ URL = "https://example.com/in.png"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with a photograph and with files that are no pictures."""
+    """Return a working folder with a photograph, a broken JPEG and an SVG drawing."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(PHOTO, tmp_path / "photo.jpg")
     (tmp_path / "half.jpg").write_bytes(PHOTO.read_bytes()[:30_000])
@@ -42,7 +42,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def blobs(worker_environment: dict[str, str], queue: EditQueue, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder of the blob store; its links are served."""
+    """Yield the folder of the blob store, while a server serves the links of this store."""
     kept = Path(url2pathname(urlsplit(worker_environment["RETOUCH_STORE_URL"]).path))
     with serving_files(kept) as url:
         monkeypatch.setenv("RETOUCH_PUBLIC_URL", url)
@@ -87,8 +87,8 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Path, blobs: Path, client: Any) -> None:
     """
-    Bad input ends with exit code 2 and one line with field, value and range; neither Redis nor the blob store has
-    anything.
+    Bad input makes the command exit with 2 and print one line with field, value and range. Redis and the blob store
+    stay as they were.
     """
     before = files(blobs)
     arguments, message = BAD[case]
@@ -102,7 +102,7 @@ def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Pat
 
 
 def test_a_picture_of_200_megapixels_is_refused(folder: Path, blobs: Path, client: Any) -> None:
-    """A small file that would decode to gigabytes is refused by its header."""
+    """A small file whose header announces 200 megapixels is refused, and nothing is enqueued."""
     Image.new("1", (20_000, 10_000)).save(folder / "huge.png")
     ended = typed("edit", "huge.png", "make it winter")
     assert ended.code == 2
@@ -113,7 +113,7 @@ def test_a_picture_of_200_megapixels_is_refused(folder: Path, blobs: Path, clien
 def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
     folder: Path, queue: EditQueue, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a public RETOUCH_PUBLIC_URL a local file is refused, with the remedy, since the job would fail."""
+    """If RETOUCH_PUBLIC_URL is not a public address, a local file is refused, and the message names this setting."""
     monkeypatch.delenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
     ended = typed("edit", "photo.jpg", "make it winter")
     assert ended.code == 2
@@ -122,7 +122,10 @@ def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
 
 
 def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Without Redis, every command that needs the store ends with code 2 and a line with the remedy."""
+    """
+    While Redis does not answer, every command that needs the store exits with 2 and prints one line without the
+    password.
+    """
     monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://user:planted@127.0.0.1:1/0")
     for command in (["edit", URL, "x"], ["jobs"], ["status"], ["cancel", "ed_1"], ["receivers", "list"]):
         ended = typed(*command)
@@ -143,9 +146,7 @@ def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue
 def test_a_failed_edit_says_where_to_read_on(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """
-    The message of a failed edit has the error, the cost, the entry of the runbook and the command that shows more.
-    """
+    """The message of a failed edit has the error, the entry of the runbook and the command that shows more."""
     simulator.faults(next=[{"kind": "no_credits"}])
     ended = typed("edit", simulator.portrait_url, "make it winter")
     (job,) = queue.jobs(limit=1)
@@ -172,7 +173,9 @@ def test_a_full_disk_loses_no_image(
 
 
 def test_a_url_is_edited_and_saved(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The image is saved in the named file; the JSON has the path, the cost and the image."""
+    """
+    The image is saved in the file of `--out`. The JSON has the path, the possible charges and the hash of the image.
+    """
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--tag", "order=17", "--json")
     assert ended.code == 0, ended.err
     report = ended.json
@@ -187,7 +190,8 @@ def test_a_local_file_goes_through_the_blob_store(
     folder: Path, blobs: Path, simulator: Simulator, module_worker: object
 ) -> None:
     """
-    The endpoint fetches our link; the result's file is named after the input, and never overwrites an earlier one.
+    The endpoint fetches a local file by our link. The result gets a name made from the input's name, and a second
+    result does not overwrite the first.
     """
     for count, name in enumerate(("photo-edited.png", "photo-edited-2.png"), 1):
         ended = typed("edit", "photo.jpg", f"make it snow, take {count}", "--steps", "30")
@@ -208,7 +212,10 @@ def test_leaving_and_coming_back(folder: Path, queue: EditQueue, simulator: Simu
 
 
 def test_a_failed_job_is_exit_1(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """A failed job prints the endpoint's own message, in one line or as JSON, and writes no file."""
+    """
+    For a failed job, the command prints the endpoint's own message, in one line or as JSON. It exits with 1 and writes
+    no file.
+    """
     simulator.faults(next=[{"kind": "no_credits", "times": 2}])
     said = typed("edit", simulator.portrait_url, "make it winter")
     assert said.code == 1
@@ -219,7 +226,9 @@ def test_a_failed_job_is_exit_1(folder: Path, queue: EditQueue, simulator: Simul
 
 
 def test_the_same_key_is_the_same_job(folder: Path, queue: EditQueue) -> None:
-    """A repeated idempotency key returns the first job; with another request, the command ends with exit code 2."""
+    """
+    A repeated idempotency key returns the first job. The same key with another prompt makes the command exit with 2.
+    """
     first = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
     again = typed("edit", URL, "x", "--idempotency-key", "k", "--no-wait", "--json").json
     assert (again["id"], again["replayed"], first["replayed"]) == (first["id"], True, False)
@@ -229,7 +238,7 @@ def test_the_same_key_is_the_same_job(folder: Path, queue: EditQueue) -> None:
 
 
 def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: EditQueue) -> None:
-    """`--timeout-s` ends the command with exit code 1, and the job goes on."""
+    """When `--timeout-s` is over, the command exits with 1, and the job stays queued."""
     assert typed("pause").code == 0
     ended = typed("edit", URL, "x", "--timeout-s", "0")
     assert ended.code == 1
@@ -238,7 +247,7 @@ def test_a_wait_that_is_too_short_leaves_the_job_alone(folder: Path, queue: Edit
 
 
 def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
-    """Ctrl-C ends with exit code 130, and prints how to follow the job and how to get its image."""
+    """Ctrl-C makes the command exit with 130. It prints how to follow the job, and the job stays queued."""
     assert typed("pause").code == 0
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", URL, "make it winter"]
     with Spoken(command, folder=folder, environment=dict(os.environ)) as edit:
@@ -254,7 +263,7 @@ def test_ctrl_c_leaves_the_job_running(folder: Path, queue: EditQueue) -> None:
 def test_a_terminal_shows_what_the_job_does(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object
 ) -> None:
-    """If standard error is a terminal, one line shows id, state, seconds and attempt."""
+    """If standard error is a terminal, the command shows the id, state, seconds and attempt of the job on one line."""
     simulator.settings(latency_s=2.0)
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "retouch_ops.cli", "edit", simulator.portrait_url, "make it winter, slowly"]

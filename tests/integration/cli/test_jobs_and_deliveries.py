@@ -54,7 +54,10 @@ def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRe
 
 
 def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None:
-    """Jobs are listed by state, tenant and time, as a table or as JSON; the table shows neither prompt nor URL."""
+    """
+    `jobs` lists the jobs of all tenants, newest first, or those of a state or a tenant. A table of jobs has neither
+    prompt nor URL.
+    """
     jobs = [queue.enqueue(EDIT, tenant=tenant) for tenant in ("acme", "zoo", "acme")]
     jobs[1].cancel()
     assert [row["id"] for row in typed("jobs", "--json").json] == [job.id for job in reversed(jobs)]
@@ -69,7 +72,10 @@ def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None
 
 @pytest.mark.parametrize("spell", ["1h", "15m", "{unix:.0f}", "{iso}"])
 def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
-    """Each form of a time finds a new job, and a time in the future finds none."""
+    """
+    `--since` takes an age, an ISO 8601 time or Unix seconds. A time in the past finds a new job, and a time in the
+    future finds no job.
+    """
     job = queue.enqueue(EDIT)
     for minutes, found in ((-5, [job.id]), (5, [])):
         at = datetime.now(UTC) + timedelta(minutes=minutes)
@@ -80,7 +86,10 @@ def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "30", "-1h", "2026-99-99", "nan"])
 def test_a_time_that_is_none_is_refused(text: str, queue: EditQueue) -> None:
-    """A wrong time ends with exit code 2 and the known forms; a small number is a mistake, not the year 1970."""
+    """
+    With a wrong time, `jobs` exits with 2 and prints the known forms. A small number such as 30 is refused too: it is
+    not a time in 1970.
+    """
     ended = typed("jobs", "--since", text)
     assert ended.code == 2
     assert "expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds" in ended.err
@@ -105,7 +114,8 @@ def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -
 
 def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue) -> None:
     """
-    `cancel` exits 0 if all jobs were cancelled, 1 if one had ended, 2 if one is unknown; `-` reads ids from stdin.
+    `cancel` exits with 0 if all jobs were cancelled, with 1 if one had ended before, and with 2 if an id is unknown.
+    With `-` it reads the ids from standard input.
     """
     jobs = [queue.enqueue(EDIT).id for _ in range(3)]
     assert typed("cancel", jobs[0], "--json").json == {jobs[0]: "cancelled"}
@@ -117,7 +127,10 @@ def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue
 
 
 def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> None:
-    """A paid job resumes, and any other is POSTed again; `--dry-run` shows which, and changes nothing."""
+    """
+    The replay of a paid job resumes; the replay of an unpaid job sends a new POST. `--dry-run` shows this for each job
+    and changes nothing.
+    """
     paid, unpaid = failed_job(queue, stores, paid=True), failed_job(queue, stores, paid=False)
     expected = {
         unpaid.id: "would be replayed: POSTs again, a new charge",
@@ -137,7 +150,7 @@ def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> 
 
 
 def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
-    """A paused lane dispatches nothing, and `status` shows it; the other lane goes on."""
+    """A paused lane dispatches nothing, and `status` shows the pause. The other lane is not paused."""
     assert typed("pause").code == 0
     queue.enqueue(EDIT)
     status = typed("status", "--json").json
@@ -151,8 +164,8 @@ def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
 
 def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Connections) -> None:
     """
-    Deliveries are redelivered by id, all dead ones, or those of a receiver since a time; an open delivery stays as it
-    is.
+    `redeliver` sends a delivery again by its id, or all deliveries of a receiver since a time. A delivery that is under
+    way is left unchanged.
     """
     first, second = (dead_delivery(queue, stores, f"https://example.com/{name}") for name in "ab")
     queue.enqueue(EDIT, webhook="https://example.com/c").cancel()
@@ -174,7 +187,10 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
 
 
 def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
-    """A receiver is added, tested (a library verifies the event), rotated, disabled, enabled and removed."""
+    """
+    A receiver is added, tested, disabled, enabled and removed. After a rotation, a library verifies the event with the
+    old secret and with the new secret.
+    """
     added = typed("receivers", "add", f"{sink.url}/hook", "--event", "edit.failed", "--json").json
     assert (added["every_job"], added["events"], added["disabled"]) == (True, ["edit.failed"], False)
     assert typed("receivers", "test", added["id"]).code == 0
@@ -203,7 +219,10 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
 
 
 def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None:
-    """`test` prints the receiver's answer and exits 1; a forbidden address is a usage error, and nothing is added."""
+    """
+    If the receiver answers 500, `receivers test` prints this answer and exits with 1. A receiver with a forbidden
+    address is not added, and the command exits with 2.
+    """
     sink.answers.append((500, {}))
     added = typed("receivers", "add", sink.url, "--json").json
     ended = typed("receivers", "test", added["id"], "--json")
@@ -217,7 +236,7 @@ def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None
 
 
 def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
-    """`watch` prints past and new events, one per line; the exit code is 1, since one job was cancelled."""
+    """`watch` prints past and new events, one per line. It exits with 1, since the jobs were cancelled."""
     done, open_ = queue.enqueue(EDIT), queue.enqueue(EDIT)
     done.cancel()
     later = threading.Timer(0.5, open_.cancel)
@@ -233,7 +252,7 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
 
 
 def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
-    """Without ids, `watch` reads the new events of all jobs; a reading without events is None."""
+    """Without ids, `watch` reads the new events of all jobs. Its iterator yields None while there is no new event."""
     queue.enqueue(EDIT).cancel()
     job = queue.enqueue(EDIT)
     with open_context() as context:
@@ -245,7 +264,10 @@ def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
 
 
 def test_a_receiver_that_fails_is_named(stores: Connections) -> None:
-    """`status` and the list of receivers show since when a receiver fails, why, and when the next attempt is."""
+    """
+    `status` and the list of receivers show a failing receiver with the reason, the number of failures and the next
+    attempt.
+    """
     timeout = DeliveryOutcome(None, "timeout", elapsed_s=15.0)
     receiver = LaneKit(stores.client).fail_delivery("acme", "https://dead.example/hook", timeout)
     ended = typed("status", "--json")

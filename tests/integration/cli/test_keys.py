@@ -13,13 +13,15 @@ from tests.command_line import typed
 
 @pytest.fixture(autouse=True)
 def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty store in the command's environment, and a wide terminal."""
+    """Set an empty store and a terminal of 200 columns in the environment of the commands."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
     monkeypatch.setenv("COLUMNS", "200")
 
 
 def test_a_key_from_first_to_last(client: Any) -> None:
-    """A key's secret is printed once and works; the list shows no secret; after `revoke` the key is refused."""
+    """
+    `keys create` prints a secret that works. The list does not show the secret. After `revoke`, the key is refused.
+    """
     made = typed("keys", "create", "--tenant", "acme", "--role", "ops", "--json").json
     key = TenantStore(client).find(made["secret"])
     assert key is not None
@@ -34,7 +36,7 @@ def test_a_key_from_first_to_last(client: Any) -> None:
 
 
 def test_limits_are_shown_and_set(client: Any) -> None:
-    """Only the given limits change; without options no limit changes."""
+    """`keys limits` changes only the limits that are given as options. Without options it changes nothing."""
     options = ["--weight", "2", "--budget", "100", "--share-duplicates"]
     limits = typed("keys", "limits", "acme", *options, "--json").json
     assert (limits["weight"], limits["budget"], limits["share_duplicates"], limits["backlog_limit"]) == (
@@ -48,7 +50,10 @@ def test_limits_are_shown_and_set(client: Any) -> None:
 
 
 def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
-    """With a budget, the calls spent and reserved today are printed; without one, neither is."""
+    """
+    If the tenant has a budget, `keys limits` prints the calls spent and reserved today. Without a budget, `spent_today`
+    is null.
+    """
     assert typed("keys", "limits", "acme", "--json").json["spent_today"] is None
     book = f"rt:budget:acme:{int(time.time() // 86_400)}"
     client.hset(book, mapping={"spent": 3, "reserved": 2})
@@ -71,7 +76,7 @@ def test_limits_show_what_of_the_budget_is_gone(client: Any) -> None:
     ],
 )
 def test_usage_errors(arguments: list[str], words: str) -> None:
-    """A wrong name, role or id ends with exit code 2 and one line that names it."""
+    """A wrong tenant, role, key id or weight makes the command exit with 2 and name the fault."""
     ended = typed("keys", *arguments)
     assert ended.code == 2
     assert words in ended.err

@@ -32,7 +32,10 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The secret of a key of tenant acme; the environment has only this key and the gateway's address."""
+    """
+    Return the secret of an API key of tenant acme. The environment has only this key and the gateway's address, and no
+    working address of Redis.
+    """
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
@@ -43,7 +46,9 @@ def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """The image of an edit is saved; the job belongs to the key's tenant, and can be listed and shown."""
+    """
+    Over a gateway, the image of an edit is saved. The job belongs to the key's tenant, and can be listed and shown.
+    """
     ended = typed("edit", simulator.portrait_url, "make it winter", "--out", "out.png", "--json")
     assert ended.code == 0, ended.err
     job = ended.json["id"]
@@ -71,7 +76,8 @@ def test_a_list_is_one_call_a_page(
     key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
 ) -> None:
     """
-    `retouch jobs` makes one call for each page, however many jobs it shows; a batch reads its jobs in one call as well.
+    `retouch jobs` lists 20 jobs with one call to the gateway. A second run of a batch needs two calls: one for the end
+    of the feed, one for its 20 jobs.
     """
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
@@ -86,14 +92,14 @@ def test_a_list_is_one_call_a_page(
 
 
 def answers_of(gateway_url: str, ops: str) -> float:
-    """Return how many calls of `/v1` the gateway has answered."""
+    """Return how many calls of `/v1` the gateway has answered. `ops` is the secret of a key of role ops."""
     text = httpx.get(f"{gateway_url}/metrics", headers={"Authorization": f"Bearer {ops}"}, trust_env=False).text
     lines = [line for line in text.splitlines() if line.startswith('retouch_http_answers_total{route="/v1')]
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
 def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> None:
-    """The replay of a paid job costs nothing, and a client of the gateway can see that, too."""
+    """Over a gateway, `replay --dry-run` shows whether a job is POSTed again or resumes from its paid answer."""
     Lanes(client).pause()
     job = typed("edit", simulator.portrait_url, "make it winter", "--no-wait", "--json").json["id"]
     typed("cancel", job)
@@ -103,7 +109,9 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
 
 
 def test_a_job_is_watched_and_shown(key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink) -> None:
-    """`watch` follows a job to its end; its delivery, the usage and the lanes are shown."""
+    """
+    Over a gateway, `watch` follows a job to its end. The job's delivery, its usage and the state of the lane are shown.
+    """
     job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
         "id"
     ]
@@ -136,7 +144,7 @@ def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> 
 def test_a_batch_runs_and_runs_again(
     key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path
 ) -> None:
-    """A batch saves each row; a second run repeats nothing and loses nothing."""
+    """A batch saves each row. A second run makes no new job, and reports each row as saved before."""
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(3)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     first = typed("batch", "rows.jsonl", "--json")
@@ -148,7 +156,7 @@ def test_a_batch_runs_and_runs_again(
 
 
 def test_errors_are_the_same_as_over_redis(key: str, client: Any) -> None:
-    """A wrong request, an unknown job and a refused key are reported as over Redis, and nothing is enqueued."""
+    """A wrong request and an unknown job are reported as over Redis, and nothing is enqueued."""
     assert typed("edit", "https://example.com/in.png", "x", "--steps", "0").code == 2
     unknown = typed("job", "ed_000000000000000000000000")
     assert unknown.code != 0
@@ -158,7 +166,7 @@ def test_errors_are_the_same_as_over_redis(key: str, client: Any) -> None:
 
 
 def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wrong key, or a gateway that does not answer, ends a command with one clear line."""
+    """With a wrong key, or while the gateway does not answer, a command ends with an error that names the cause."""
     monkeypatch.setenv("RETOUCH_API_KEY", "rtk_planted")
     refused = typed("jobs")
     assert refused.code != 0

@@ -1,4 +1,4 @@
-"""The same tests for four clients: plain and asyncio, each over Redis and over the gateway."""
+"""The same tests run with four clients: plain and asyncio, each over Redis and over the gateway."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 def queue(
     request: pytest.FixtureRequest, worker_environment: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Any]:
-    """Each of the four clients in turn, with equal rights: the default tenant, and a key of role ops."""
+    """Yield one of the four clients; over the gateway, it has a key of role ops of the default tenant."""
     kind, _, way = request.param.partition("-")
     for name, value in worker_environment.items():
         if name.startswith("RETOUCH_"):
@@ -83,7 +83,7 @@ def test_an_enqueued_job_is_on_record(queue: Any, edit: Edit) -> None:
 
 
 def test_many_edits_are_enqueued_in_order(queue: Any, edit: Edit) -> None:
-    """`enqueue_many` returns jobs in order, also beyond one call; an edit's own options override the common ones."""
+    """`enqueue_many` returns 1,100 jobs in the order of their edits; options of one edit apply to that edit alone."""
     requests = [edit.model_copy(update={"prompt": f"number {at}"}) for at in range(1_100)]
     jobs = queue.enqueue_many([(requests[0], {"priority": "low"}), *requests[1:]], tags={"batch": "1"})
     assert len({job.id for job in jobs}) == 1_100
@@ -94,7 +94,7 @@ def test_many_edits_are_enqueued_in_order(queue: Any, edit: Edit) -> None:
 
 
 def test_no_edits_make_no_jobs(queue: Any) -> None:
-    """Enqueueing no edits returns no jobs, without an error."""
+    """`enqueue_many` with an empty list returns an empty list."""
     assert queue.enqueue_many([]) == []
 
 
@@ -117,7 +117,7 @@ def test_a_wrong_option_is_refused(queue: Any, edit: Edit, options: dict[str, An
 
 
 def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
-    """One wrong item among many is named as `edits[1].priority`, and no item is enqueued."""
+    """A wrong option of the second of three edits is named as `edits[1].priority`, and no edit is enqueued."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue_many([edit, (edit, {"priority": "urgent"}), edit])
     assert [name for name, _ in raised.value.faults] == ["edits[1].priority"]
@@ -125,7 +125,7 @@ def test_a_wrong_item_is_named_by_its_place(queue: Any, edit: Edit) -> None:
 
 
 def test_what_the_settings_forbid_is_refused(queue: Any, edit: Edit) -> None:
-    """A callback that is not on the allow-list is refused, in a single edit and among many."""
+    """A callback that is not on the allow-list raises `InvalidEdit`, in `enqueue` and in `enqueue_many`."""
     with pytest.raises(InvalidEdit) as raised:
         queue.enqueue(edit, callback="os.system")
     assert [name for name, _ in raised.value.faults] == ["callback"]
@@ -142,7 +142,8 @@ def test_an_unknown_option_is_a_mistake_in_the_program(queue: Any, edit: Edit) -
 
 def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
     """
-    The same key and request return the same job, marked as replayed; another request raises `IdempotencyConflict`.
+    The same key and edit return the same job, marked as replayed. The same key with another edit raises
+    `IdempotencyConflict`.
     """
     job = queue.enqueue(edit, idempotency_key="order 17")
     again = queue.enqueue(edit, idempotency_key="order 17")
@@ -152,7 +153,7 @@ def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
 
 
 def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any) -> None:
-    """A full backlog raises `QueueFull` with the reason and when to retry; the jobs that had room are enqueued."""
+    """A full backlog raises `QueueFull` with a reason and the seconds to wait; jobs that had room are enqueued."""
     queue.pause()
     TenantStore(client).set_tenant("default", backlog_limit=2)
     with pytest.raises(QueueFull) as raised:
@@ -163,7 +164,7 @@ def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any
 
 
 def test_an_id_that_never_was(queue: Any) -> None:
-    """Every call about an unknown job raises `UnknownJob` with the id; making a handle for it makes no call."""
+    """`queue.job` accepts an unknown id; each call of the job that it returns raises `UnknownJob` with the id."""
     job = queue.job("ed_000000000000000000000000")
     for ask in (job.record, lambda: job.state, job.cancel, job.replay, lambda: job.result(0), lambda: [*job.events()]):
         with pytest.raises(UnknownJob, match="ed_0000"):
@@ -172,7 +173,7 @@ def test_an_id_that_never_was(queue: Any) -> None:
 
 
 def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, tmp_path: Path) -> None:
-    """A result has bytes, hash, size, format, a link that works and `save`; the events of the job can be read."""
+    """A result has the bytes, hash, size, format and link of the image; `save` writes the bytes to a file."""
     job = queue.enqueue(edit, tags={"order": "17"})
     result = job.result(timeout_s=30)
     assert sha256(result.image).hexdigest() == result.sha256
@@ -193,7 +194,7 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
 def test_a_record_is_what_the_store_has(
     queue: Any, edit: Edit, client: Any, module_worker: RunningWorker, sink: Sink
 ) -> None:
-    """Each client reads the whole record: options, charges, image, and instants to a millisecond."""
+    """Each client reads the record as the store has it: options, charges, image, and instants to within 2 ms."""
     chosen = {"deadline_s": 900, "max_attempts": 3, "max_charges": 1, "events": ["edit.running"], "priority": "low"}
     job = queue.enqueue(edit, webhook=sink.url, **chosen)
     job.result(timeout_s=30)
@@ -216,7 +217,7 @@ def _instants(record: JobRecord) -> list[float | None]:
 def test_an_edit_that_fails_says_why(
     queue: Any, edit: Edit, module_worker: RunningWorker, simulator: Simulator
 ) -> None:
-    """`EditFailed` has a stable code, the endpoint's message, whether a replay helps, and the possible charges."""
+    """The `EditFailed` of a failed job has the job's id, code and message, and the number of possible charges."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit.model_copy(update={"prompt": "make it winter [[broken]]"}), max_attempts=1)
     with pytest.raises(EditFailed) as raised:
@@ -260,7 +261,7 @@ def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
 
 
 def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
-    """Jobs are listed newest first, filtered by state and instant, up to a limit."""
+    """`jobs` lists all jobs, or the jobs of a state, or those since an instant, up to a limit."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 5)
     jobs[1].cancel()
@@ -273,7 +274,7 @@ def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
 
 
 def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
-    """The feed has the events of all jobs in order, page by page; each event has the cursor to read on from."""
+    """The feed has the events of all jobs in order; a read from an event's cursor returns the later events."""
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     for job in jobs:
@@ -289,7 +290,7 @@ def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
 def test_deliveries_are_listed_and_sent_again(
     queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker, client: Any
 ) -> None:
-    """A job's delivery is on record with its attempts, and can be redelivered while the job is on record."""
+    """A job's delivery is listed and can be redelivered; without the job's record, `redeliver` returns `gone`."""
     job = queue.enqueue(edit, webhook=f"{sink.url}/hook")
     job.result(timeout_s=30)
     sink.wait_for(1)
@@ -305,7 +306,7 @@ def test_deliveries_are_listed_and_sent_again(
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
-    """The secret of a URL's receiver verifies webhooks; reading it does not make the URL a receiver of other jobs."""
+    """`queue.receiver` returns the secret that verifies webhooks, and does not register the URL for other jobs."""
     receiver = queue.receiver(f"{sink.url}/hook")
     assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
     assert receiver.every_job is False
@@ -317,7 +318,9 @@ def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_wo
 
 
 def test_a_lane_is_paused_and_its_status_read(queue: Any, edit: Edit) -> None:
-    """A paused lane dispatches nothing, and its status shows it; once resumed, the lane is open again."""
+    """
+    The status of a paused lane shows the pause and the waiting jobs. After `resume`, the lane is no longer paused.
+    """
     queue.pause()
     jobs = queue.enqueue_many([edit] * 3)
     numbers = queue.status()

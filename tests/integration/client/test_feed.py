@@ -1,4 +1,4 @@
-"""Reads the feed from a real server."""
+"""Tests of the feed of events, read from a real server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_queue_closed_under_its_reader_leaves_no_trace(queue: EditQueue) -> No
 
 
 def test_the_feed_is_waited_on_page_by_page(queue: EditQueue, client: Any) -> None:
-    """A page has the events after its cursor; an empty page means that no event came in time."""
+    """`next_page` returns the events after a cursor, or an empty page if no event comes in time."""
     cursor = last_cursor(client)
     assert next_page(client, cursor, 0.01) == []
     job = queue.enqueue(Edit(prompt="x", init_image="https://example.com/a.png"))

@@ -1,4 +1,4 @@
-"""What can happen only to a client over HTTP: refused keys, closed connections, lost answers."""
+"""Tests of the faults that only a client over HTTP can meet: refused keys, closed connections and lost answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 @dataclass
 class Double:
-    """A server in place of a gateway; it does not answer the requests whose numbers (from 1) are in `closes`."""
+    """A server in place of a gateway. It closes the connection of each request whose number, from 1, is in `closes`."""
 
     url: str = ""
     closes: set[int] = field(default_factory=set)
@@ -93,7 +93,10 @@ def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
 
 
 def test_a_lost_answer_is_an_error(double: Double) -> None:
-    """A new connection that ends without an answer raises `StoreUnavailable`, since the outcome is unknown."""
+    """
+    If a new connection ends without an answer, `enqueue` raises `StoreUnavailable` and sends nothing again, since the
+    outcome is unknown.
+    """
     double.closes = {1, 2, 3}
     with EditQueue(double.url, api_key="rtk_planted") as queue, pytest.raises(StoreUnavailable, match="safe") as raised:
         queue.enqueue(EDIT)
@@ -102,7 +105,7 @@ def test_a_lost_answer_is_an_error(double: Double) -> None:
 
 
 def test_threads_share_a_client(double: Double) -> None:
-    """Many threads enqueue through one client; each gets its own answer."""
+    """Eight threads enqueue through one client over at most eight connections, and each thread gets its own answers."""
     answers: list[tuple[str, str]] = []
 
     def enqueue(number: int) -> None:
@@ -129,7 +132,9 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def queue_of(gateway_url: str, client: Any) -> Iterator[Callable[..., EditQueue]]:
-    """A function that opens a client with a new key of a tenant; the tenant's open jobs are cancelled at the end."""
+    """
+    Yield a function that opens a client with a new key of a tenant. The tenant's open jobs are cancelled at the end.
+    """
     client.set("rt:link_key", LINK_KEY)
     queues: list[EditQueue] = []
 
@@ -146,7 +151,7 @@ def queue_of(gateway_url: str, client: Any) -> Iterator[Callable[..., EditQueue]
 
 
 def test_a_key_that_is_unknown_is_refused(gateway_url: str, client: Any) -> None:
-    """A wrong key raises `Unauthorized`, and the message does not repeat it."""
+    """A wrong key raises `Unauthorized`, and the message does not contain the key."""
     with EditQueue(gateway_url, api_key="rtk_planted") as queue:
         for ask in (lambda: queue.enqueue(EDIT), queue.status, queue.events, queue.job("ed_x").record):
             with pytest.raises(Unauthorized) as raised:
@@ -166,7 +171,10 @@ def test_what_a_role_may_not_do_is_refused(queue_of: Callable[..., EditQueue]) -
 
 
 def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simulator) -> None:
-    """Jobs of another tenant are unknown, in no list and in no feed, and their events do not arrive."""
+    """
+    The job of one tenant is unknown to another tenant: it is not in the list, cannot be cancelled, and has no event in
+    the feed.
+    """
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url)
     acme, other = queue_of("acme"), queue_of("other")
     job = acme.enqueue(edit)
@@ -183,7 +191,9 @@ def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simu
 def test_every_image_over_a_gateway(
     client: Any, simulator: Simulator, module_worker: object, worker_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Over HTTP a job's results are the same images as over Redis; each can be read and linked to."""
+    """
+    Over a gateway, the result of a job with three images has all of them. Each image fits its hash and has a link.
+    """
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 3})
@@ -196,7 +206,7 @@ def test_every_image_over_a_gateway(
 
 
 def test_every_image_is_awaited_too(queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The asyncio client has the same results; members that do I/O are awaited."""
+    """The result of the asyncio client has both images of a job. `image` is awaited, since it does I/O."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 2})
 
     async def hashes() -> list[tuple[str, str]]:

@@ -23,7 +23,7 @@ from tests.process_watch import eventually
 
 @pytest.fixture
 def broker(redis_url: str) -> Iterator[Proxy]:
-    """A proxy to the broker, which can stall it; the store has a connection without the proxy."""
+    """Yield a proxy to the broker, which a test can stall or cut. The store has a connection without the proxy."""
     with Proxy(int(redis_url.rpartition(":")[2].partition("/")[0])) as way:
         yield way
         way.heal()
@@ -44,7 +44,8 @@ def items(client: Any) -> list[str]:
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
     """
-    The oldest messages of a lane without a worker are dropped; its newest messages, and those of the other lane, stay.
+    The oldest messages of a lane without a worker are dropped. The newest messages of this lane, and those of the other
+    lane, stay.
     """
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
@@ -59,7 +60,9 @@ def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> No
 
 
 def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None:
-    """Rescue sends a dropped message again while its item holds a slot, like any lost message."""
+    """
+    While a job holds a slot and its message is lost, each rescue sends the message again. The job can then be claimed.
+    """
     new = kit.new()
     kit.enqueue(new)
     for _ in range(3):
@@ -69,7 +72,9 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 
 
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
-    """Messages to a silent broker are dropped and logged; later calls do not wait until it answers again."""
+    """
+    Messages to a silent broker are dropped and reported. Later calls return at once, until the broker answers again.
+    """
     lost: list[tuple[int, str]] = []
     store: Any = connect(settings)
     store.delete("rt:broker:edits")
@@ -117,7 +122,7 @@ class HeldUp:
         self.holds, self.released = threading.Event(), threading.Event()
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Block until released; send nothing."""
+        """Block until `released` is set, at most 60 s, and send nothing."""
         if messages:
             self.holds.set()
             self.released.wait(60)

@@ -15,7 +15,7 @@ OWN = {"Sec-Fetch-Site": "same-origin"}
 
 
 class Person:
-    """A browser without JavaScript; `secret` is the secret of the API key that signed in."""
+    """A person with a browser without JavaScript; `secret` is the secret of the person's API key."""
 
     def __init__(self, url: str, secret: str = "") -> None:
         self.secret = secret
@@ -31,7 +31,7 @@ class Person:
         return self.browser.post(path, data=fields)
 
     def text(self, path: str) -> str:
-        """Return a page as it was sent, after checking that it is an HTML page."""
+        """Return the HTML of a page as it was sent; fail the test if the status is not 200."""
         answer = self.get(path)
         assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text[:500]}"
         return answer.text
@@ -42,7 +42,7 @@ People = Callable[..., Person]
 
 @pytest.fixture
 def people(gateway_url: str, client: Any) -> Iterator[People]:
-    """Makes people who are signed in: `people("acme")`, `people("staff", "ops")`."""
+    """Yield a function that makes people who are signed in: `people("acme")`, `people("staff", "ops")`."""
     made: list[Person] = []
 
     def make(tenant: str = "acme", role: str = "producer") -> Person:
@@ -59,7 +59,7 @@ def people(gateway_url: str, client: Any) -> Iterator[People]:
 
 @pytest.fixture
 def stranger(gateway_url: str, client: Any) -> Iterator[Person]:
-    """A person who is not signed in."""
+    """Yield a person who is not signed in."""
     person = Person(gateway_url)
     yield person
     person.browser.close()

@@ -1,4 +1,6 @@
-"""The pages of accounts over real HTTP: what they show of one and of several, who sees them, what ops may do."""
+"""
+Tests of the pages of accounts over real HTTP: their content, the roles that see them, and the actions of role ops.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from tests.store_accounts import account, close, open_accounts
 
 
 def open_three(client: Any) -> None:
-    """A dear account with a limit that is set, one that learns with calls of a day, and one of a tenant alone."""
+    """
+    Open three accounts: `main` has a price and a set limit, `spare` learns its limit, and `mine` is for tenant `owner`
+    alone.
+    """
     open_accounts(
         client,
         account("main", limit=2, price_per_call=0.25, rate_per_s=2.0),
@@ -24,7 +29,9 @@ def open_three(client: Any) -> None:
 
 
 def test_several_accounts_are_listed(people: People, client: Any, kit: LaneKit) -> None:
-    """Each row has slots taken, limit set or learnt, state, tier, weight, calls of its day, and what was paid."""
+    """
+    Each account has a row: state, slots taken, the limit and its origin, tier, weight, calls of the day, and cost.
+    """
     open_three(client)
     day = int(time.time() // 86_400)
     client.hset(keys.account_calls(day), mapping={"main": 7, "spare": 12})
@@ -40,7 +47,10 @@ def test_several_accounts_are_listed(people: People, client: Any, kit: LaneKit) 
 
 
 def test_one_account_is_shown_with_its_slots(people: People, client: Any, kit: LaneKit) -> None:
-    """Its page has its jobs in slots and none of another account, its gates, and the charges of today by use."""
+    """
+    The page of an account shows its jobs in slots, its gates and its charges of today. It shows no job of another
+    account.
+    """
     open_three(client)
     day = int(time.time() // 86_400)
     client.hset(keys.account_ledger("main"), mapping={f"{day} useful": 4, f"{day} unknown": 1})
@@ -56,7 +66,10 @@ def test_one_account_is_shown_with_its_slots(people: People, client: Any, kit: L
 
 
 def test_the_only_account_is_that_of_the_settings(people: People, client: Any, kit: LaneKit) -> None:
-    """Without an accounts file the page says so, counts the lane's slots, and offers the pause of the lane instead."""
+    """
+    Without an accounts file, the page says that the only account is made of the settings. It shows the lane's slots and
+    offers to pause the lane.
+    """
     kit.enqueue(kit.new("acme"))
     ops = people("staff", "ops")
     assert "There is one account, made of the settings." in words_of(ops.text("/console/accounts"))
@@ -70,7 +83,10 @@ def test_the_only_account_is_that_of_the_settings(people: People, client: Any, k
 
 
 def test_ops_pauses_drains_and_resumes(people: People, client: Any) -> None:
-    """Each switch is confirmed first, changes the account, says what happened, and leaves a line as over HTTP."""
+    """
+    Role ops pauses, drains and resumes an account. Each action changes the mode, is confirmed on the page, and adds a
+    line to the audit log.
+    """
     open_three(client)
     ops = people("staff", "ops")
     assert "polls neither" in words_of(ops.text("/console/accounts/main"))
@@ -86,7 +102,10 @@ def test_ops_pauses_drains_and_resumes(people: People, client: Any) -> None:
 
 
 def test_ops_tests_a_closed_account(people: People, client: Any) -> None:
-    """A closed account says since when and why, and can be tested; an open one offers no test."""
+    """
+    The page of a closed account shows the reason and the time, and offers a test. The page of an open account offers no
+    test.
+    """
     open_three(client)
     ops = people("staff", "ops")
     assert "/console/accounts/main/test" not in ops.text("/console/accounts/main")
@@ -100,7 +119,10 @@ def test_ops_tests_a_closed_account(people: People, client: Any) -> None:
 
 
 def test_a_viewer_changes_nothing_and_a_producer_sees_nothing(people: People, client: Any) -> None:
-    """A viewer gets no form and 403, a producer neither page nor link; each page has the policy."""
+    """
+    A viewer sees the page without a form, and every action is answered 403. A producer gets neither the page nor a link
+    to it.
+    """
     open_three(client)
     viewer, producer = people("staff", "viewer"), people("acme")
     page = viewer.get("/console/accounts/main")
@@ -117,7 +139,9 @@ def test_a_viewer_changes_nothing_and_a_producer_sees_nothing(people: People, cl
 
 
 def test_a_learnt_limit_is_drawn(people: People, client: Any) -> None:
-    """The page of an account that learns has the changes of its limit as a line, and says them in words."""
+    """
+    The page of an account that learns its limit draws the changes of the limit as a line and describes them in words.
+    """
     open_three(client)
     for age, limit in ((300, 6), (200, 3), (100, 4)):
         client.lpush(keys.limit_steps("spare"), f"{time.time() - age} {limit}")

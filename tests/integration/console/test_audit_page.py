@@ -1,4 +1,4 @@
-"""The audit's page: what `GET /v1/audit` returns, with filters, page by page, for keys of role ops alone."""
+"""Tests of the audit page, which shows the lines of `GET /v1/audit` with filters, page by page, to role ops alone."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def actions_of(page: str) -> list[str]:
 
 def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
     """
-    Each line names the actor, the surface, the tenant and the changed ids, as links to their pages; the newest is
-    first.
+    The page has the same lines as the API, newest first. Each line names the actor and the surface, and links to the
+    changed objects.
     """
     api, ops_api = callers("acme"), callers("staff", "ops")
     job = api.post("/v1/edits", edit_body()).json()["id"]
@@ -42,7 +42,9 @@ def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_bo
 
 
 def test_filters_and_pages(people: People, client: Any) -> None:
-    """Action, key, surface and time narrow the page as they narrow the API; older pages continue where a page ends."""
+    """
+    The page can be filtered by action, key, surface and time. The link to older lines continues where the page ends.
+    """
     log, ops = AuditLog(client), people("staff", "ops")
     for number in range(60):
         log.record(Actor("http", "key_a", "anna", "ops"), "edit.cancel", f"t{number:02}")
@@ -66,7 +68,7 @@ def test_filters_and_pages(people: People, client: Any) -> None:
 
 
 def test_only_ops_reads_it(people: People) -> None:
-    """Other roles are refused by the handler, and their pages do not link to it."""
+    """The audit page answers 403 to other roles, and the pages of these roles do not link to it."""
     for person in (people("staff", "viewer"), people("acme")):
         assert person.get("/console/audit").status_code == 403
         assert "/console/audit" not in person.text("/console")

@@ -1,4 +1,4 @@
-"""The page that compares the vendor's bill: pasted or uploaded, read or refused, and kept nowhere."""
+"""Tests of the page that compares a bill with the ledger. The bill is pasted or uploaded, and is not stored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ MARKUP = "<script>alert(1)</script>"
 
 @pytest.fixture
 def viewer(people: People, client: Any) -> Person:
-    """A viewer; the ledger of acme has 10 certain and 3 unknown calls of today, 4 and 0 of them at account `spare`."""
+    """
+    Return a viewer. The ledger of acme has 10 certain and 3 unknown calls of today; account `spare` made 4 of the
+    certain calls.
+    """
     day = int(time.time() // 86_400)
     open_accounts(client, account("main", price_per_call=0.01), account("spare", price_per_call=0.02))
     client.sadd(keys.TENANTS, "acme")
@@ -33,7 +36,7 @@ def upload(person: Person, content: bytes, **fields: str) -> Any:
 
 
 def test_a_pasted_bill_is_compared(viewer: Person) -> None:
-    """Sums, the day and the finding are shown, for all accounts together and for one."""
+    """The figures of the day and the finding are shown, for all accounts together or for one account."""
     words = words_of(viewer.post("/console/bill", bill=f"{TODAY}, 12, 0.15").text)
     assert "The bill agrees with the ledger" in words
     assert f"{TODAY} 12 10 to 13 0 0.15 0.14 to 0.17 0 some unknown ones billed" in words
@@ -52,7 +55,7 @@ def test_an_uploaded_bill_is_compared_by_account(viewer: Person) -> None:
 
 
 def test_nothing_is_stored(viewer: Person, client: Any) -> None:
-    """No key of Redis is new or changed by a comparison, but for the session's."""
+    """A comparison leaves every key in Redis unchanged, apart from the session and the API keys."""
 
     def contents() -> dict[str, Any]:
         names = [name for name in client.scan_iter("rt:*") if "console_session" not in name]
@@ -73,7 +76,10 @@ def test_nothing_is_stored(viewer: Person, client: Any) -> None:
     ],
 )
 def test_a_wrong_bill_names_the_line(viewer: Person, bill: str, fault: str) -> None:
-    """What cannot be read is named with its line; what was pasted stays in the field, as text."""
+    """
+    The page names the line of a pasted bill that cannot be read, and the expected value. Pasted markup is not sent back
+    as markup.
+    """
     page = viewer.post("/console/bill", bill=bill).text
     assert "The bill cannot be read; nothing was compared" in page
     assert fault in words_of(page)
@@ -81,7 +87,10 @@ def test_a_wrong_bill_names_the_line(viewer: Person, bill: str, fault: str) -> N
 
 
 def test_a_wrong_upload_is_refused(viewer: Person) -> None:
-    """A file that is no text, one too many, and a form that is too large or malformed are refused with a page."""
+    """
+    A file that is not text or is too large, a file beside a pasted bill, and a malformed form are refused with a page.
+    Another form takes no file.
+    """
     assert "Line 1 : expected UTF-8 text" in words_of(upload(viewer, b"\xff\xfe2\x00").text)
     assert "got both" in words_of(upload(viewer, f"{TODAY},7".encode(), bill=f"{TODAY},7").text)
     assert "at most 65,536 bytes" in words_of(upload(viewer, b"x" * (BYTES_MOST + 10)).text)
@@ -96,7 +105,9 @@ def test_a_wrong_upload_is_refused(viewer: Person) -> None:
 
 
 def test_who_compares(people: People, viewer: Person) -> None:
-    """The form is linked from the tenants for those who see all; a producer is refused page and comparison."""
+    """
+    A viewer finds a link to the form on the page of tenants. A producer gets 403 for the form and for a comparison.
+    """
     assert 'href="/console/bill"' in viewer.text("/console/tenants")
     assert 'enctype="multipart/form-data"' in viewer.text("/console/bill")
     producer = people("acme")

@@ -1,4 +1,4 @@
-"""Bulk runs on the console: preview, confirmation, progress, abort and history, over the service that the API has."""
+"""Tests of bulk runs on the console: preview, confirmation, progress, abort and history."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 
 def fields_of(page: str, address: str) -> dict[str, str]:
-    """Return the hidden fields of the form that leads to an address."""
+    """Return the hidden fields, by name, of the form that is sent to `address`."""
     (form,) = re.findall(rf'<form method="\w+" action="{address}".*?</form>', page, re.DOTALL)
     found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', form)
     return {name: html.unescape(value) for name, value in found}
 
 
 def confirmed(person: Person, preview: str) -> str:
-    """Press the button of a preview; return the address of the run."""
+    """Send the form of a preview page as `person`; return the path of the run that was started."""
     answer = person.post("/console/bulk", **fields_of(preview, "/console/bulk"))
     assert answer.status_code == 200, answer.text
     return answer.url.path
@@ -48,8 +48,8 @@ def paused(queue: EditQueue) -> Any:
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers: Callers, client: Any) -> None:
     """
-    A preview changes nothing; the run does what the preview announced, once for two clicks, and its lines are in the
-    audit.
+    A preview changes nothing. Two clicks start one run, which cancels exactly the jobs of the preview. The start and
+    the end of the run are in the audit log.
     """
     jobs = queue.enqueue_many([EDIT] * 5, tags={"n": "1"})
     others = queue.enqueue_many([EDIT] * 2, tags={"n": "2"})
@@ -80,7 +80,9 @@ def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers:
 
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_priority_of_all_that_match(people: People, queue: EditQueue) -> None:
-    """The priority of the jobs that wait is changed; a producer acts on its own tenant's jobs alone."""
+    """
+    A run changes the priority of the waiting jobs that match. The run of a producer leaves jobs of other tenants alone.
+    """
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"}, tenant="acme")
     foreign = queue.enqueue(EDIT, tags={"n": "1"}, tenant="globex")
     acme = people("acme")
@@ -118,7 +120,8 @@ def test_an_abort_half_way(people: People, queue: EditQueue, client: Any) -> Non
 @pytest.mark.usefixtures("paused")
 def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, client: Any) -> None:
     """
-    If more jobs match than the preview counted, a new preview is shown, and no run begins until that one is confirmed.
+    If more jobs match now than in the confirmed preview, no run begins. A new preview is shown, and its confirmation
+    starts the run.
     """
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"})
     jobs[0].cancel()
@@ -139,7 +142,9 @@ def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, 
 
 
 def test_events_are_sent_again(people: People, kit: LaneKit, sink: Sink, module_worker: RunningWorker) -> None:
-    """The form above the list of deliveries has the query of that list; the deliveries that gave up are sent again."""
+    """
+    The form above the list of deliveries has the query of that list. The confirmed run sends the failed delivery again.
+    """
     failing = kit.fail_delivery("acme", f"{sink.url}/hook", DeliveryOutcome(500, excerpt="busy"))
     person = people()
     page = person.text(f"/console/deliveries?receiver={failing.id}")
@@ -156,7 +161,10 @@ def test_events_are_sent_again(people: People, kit: LaneKit, sink: Sink, module_
 
 @pytest.mark.usefixtures("paused")
 def test_a_viewer_sees_and_does_nothing(people: People, queue: EditQueue, client: Any) -> None:
-    """A viewer's pages have no button, and each handler refuses it; the run of another is shown."""
+    """
+    A viewer's pages have no button, and each action is answered 403. A viewer can see the run that another person
+    started.
+    """
     job = queue.enqueue(EDIT, tags={"n": "1"})
     ops, viewer = people("staff", "ops"), people("staff", "viewer")
     preview = ops.get("/console/bulk/preview", params={"action": "cancel", "q": "tag:n=1"}).text
@@ -174,7 +182,7 @@ def test_a_viewer_sees_and_does_nothing(people: People, queue: EditQueue, client
 
 
 def test_wrong_requests_are_pages(people: People, client: Any) -> None:
-    """The refusal of a wrong query, action or priority names what was expected; an unknown run is answered 404."""
+    """A wrong query, action or priority is answered 422 with the expected values, and an unknown run 404."""
     ops = people("staff", "ops")
     for query, words in (
         ({"action": "cancel"}, "expected at least one term"),

@@ -1,4 +1,4 @@
-"""The page of one job over real HTTP: the views of its pictures, and other runs of the same picture."""
+"""Tests of the page of one job over real HTTP: the views of its pictures, and other runs of the same picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MARKUP = "<script>alert(1)</script>"
 
 
 def test_the_views_of_the_pictures(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
-    """Slider, side by side and difference are addresses, so they work without JavaScript; another view is refused."""
+    """
+    Slider, side by side and difference have URLs of their own, and work without JavaScript. An unknown view is answered
+    422.
+    """
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     kit.jobs.settle(kit.claim(job), Succeed(replace(IMAGE, name=f"ab/{'ab' * 32}.png")))
     person, address = people(), f"/console/jobs/{job}"
@@ -31,7 +34,10 @@ def test_the_views_of_the_pictures(people: People, callers: Callers, edit_body: 
 def test_other_runs_of_the_same_picture(
     people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit, simulator: Any
 ) -> None:
-    """The tenant's other runs are linked with their state, at most twelve, and nobody else's; prompts are text."""
+    """
+    The page links at most twelve other runs of the tenant with the same picture, and no run of another tenant. Markup
+    in a prompt stays text.
+    """
     kit.open(50, 0.0)
     api, other = callers("acme"), callers("globex")
     jobs = [api.post("/v1/edits", edit_body(prompt=f"{MARKUP} {number}")).json()["id"] for number in range(15)]

@@ -1,4 +1,4 @@
-"""The pages of the console over real HTTP: what they show, what they escape, and what their forms do."""
+"""Tests of the console's pages over real HTTP: their content, the escaping of texts, and their forms."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HEAVIEST = 60_000
 
 
 def failed_job(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, tenant: str = "acme", **more: Any) -> str:
-    """Return a job that the endpoint refused with a message of its own."""
+    """Return the id of a new job that the endpoint refused with a message full of markup."""
     job: str = callers(tenant).post("/v1/edits", edit_body(**more)).json()["id"]
     kit.finish(job, Fail("invalid_request", f"the endpoint said {MARKUP}", retryable=False))
     return job
 
 
 class Markup(HTMLParser):
-    """What a browser reads as markup: the names of all attributes, and the number of inline scripts and styles."""
+    """A parser of pages: `attributes` has the names of all attributes, `inline` counts inline scripts and styles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Markup(HTMLParser):
 
 @pytest.fixture
 def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink) -> list[str]:
-    """The address of every page, with a job, a delivery and a receiver whose texts are full of markup."""
+    """Return the addresses of the lists and of a job, a delivery and a receiver whose texts are full of markup."""
     job = failed_job(callers, kit, edit_body, prompt=MARKUP, tags={"order": MARKUP})
     receiver = kit.fail_delivery("acme", f"{sink.url}/?a=<b>", DeliveryOutcome(500, excerpt=MARKUP))
     (delivery,) = [record.id for record in kit.deliveries.records(list(kit.deliveries.ids()))]
@@ -70,7 +70,8 @@ def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink)
 
 def test_markup_stays_text(people: People, addresses: list[str]) -> None:
     """
-    Markup in prompt, tag, address, the endpoint's message and the receiver's answer is shown as text, for each role.
+    Markup in the prompt, tag, address, message of the endpoint and answer of the receiver is shown as text, to role ops
+    and to a producer.
     """
     for person in (people("staff", "ops"), people("acme")):
         pages = {address: person.get(address).text for address in addresses}
@@ -84,7 +85,10 @@ def test_markup_stays_text(people: People, addresses: list[str]) -> None:
 
 
 def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -> None:
-    """Each page has the security policy and is not stored; compressed, with scripts and styles, it is below 60 kB."""
+    """
+    Each page has the security policy and is not cached. A page with its scripts and styles is smaller than 60 kB when
+    compressed.
+    """
     person = people("staff", "ops")
     for address in (*addresses, "/console/accounts", "/console/accounts/default", "/console/bill"):
         answer = person.get(address)
@@ -104,7 +108,8 @@ def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -
 
 def test_errors_are_pages(people: People) -> None:
     """
-    An unknown address, another tenant's job and a wrong query are pages with their status and the security policy.
+    An unknown address, an unknown job and a wrong query are answered with their status, an HTML page and the security
+    policy.
     """
     person = people()
     for address, status in (
@@ -149,7 +154,9 @@ def test_a_producer_sees_its_own_numbers(people: People, kit: LaneKit, callers: 
 
 
 def test_filters_and_pages_of_jobs(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
-    """State, code, tag and tenant narrow the list; the next page continues where the first one ends."""
+    """
+    The list of jobs is filtered by state, code, tag and tenant. The second page has the jobs that the first page lacks.
+    """
     failed_job(callers, kit, edit_body, "globex", prompt="a failure of globex")
     api = callers("acme")
     for number in range(35):
@@ -169,7 +176,7 @@ def test_filters_and_pages_of_jobs(people: People, callers: Callers, edit_body: 
 
 
 def test_the_query_language(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
-    """A query narrows the list together with the filters; a wrong query is a page that names the wrong term."""
+    """A query selects the jobs in the list. A wrong query is answered with a page that names the expected term."""
     failed_job(callers, kit, edit_body, prompt="a failure")
     callers("acme").post("/v1/edits", edit_body(prompt="it waits", tags={"order": "17"}))
     person = people()
@@ -183,7 +190,10 @@ def test_the_query_language(people: People, callers: Callers, edit_body: ParsedE
 
 
 def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: ParsedEdit, client: Any) -> None:
-    """Each change leaves one line: by whom, through the console, on what; a refused change leaves none."""
+    """
+    Each change adds one line to the audit log, with action, tenant, surface and role. A change that is refused adds no
+    line.
+    """
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     ops = people("staff", "ops")
     ops.post(f"/console/jobs/{job}/cancel")
@@ -215,7 +225,8 @@ def test_a_job_that_waits_says_why(people: People, callers: Callers, edit_body: 
 
 def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
     """
-    A waiting job is cancelled at once; then its page shows the cost of a replay, and the replay enqueues it again.
+    The page of a waiting job cancels the job at once. Then the page shows the cost of a replay, and the replay enqueues
+    the job again.
     """
     api = callers("acme")
     job = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(7)][-1]
@@ -230,7 +241,10 @@ def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEd
 
 
 def test_pictures_come_through_the_session(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """Only the tenant and ops can see the input and its thumbnail; browsers must revalidate them each time."""
+    """
+    The tenant, role ops and a viewer get the input and its thumbnail, which browsers must revalidate each time. Another
+    tenant gets 404.
+    """
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     for person in (people("acme"), people("staff", "ops"), people("staff", "viewer")):
         whole, small = person.get(f"/console/jobs/{job}/input"), person.get(f"/console/jobs/{job}/input/thumbnail")
@@ -244,7 +258,8 @@ def test_pictures_come_through_the_session(people: People, callers: Callers, edi
 
 def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, client: Any) -> None:
     """
-    A receiver is tested, rotated (the new secret is shown once), disabled and enabled; a failing one shows since when.
+    A receiver is tested, disabled and enabled on its page, and a rotation shows the new secret once. The page of a
+    failing receiver shows why it fails.
     """
     api, person = callers("acme"), people()
     receiver = api.post("/v1/receivers", {"url": sink.url}).json()["id"]
@@ -262,7 +277,10 @@ def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, c
 
 
 def test_receivers_come_in_pages(people: People, kit: LaneKit) -> None:
-    """A page has fifty receivers; the link to older ones leads to the others, and ops sees those of all tenants."""
+    """
+    A page lists fifty receivers, and its link leads to the remaining receivers. Role ops sees the receivers of all
+    tenants.
+    """
     made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(ROWS + 5))
     person = people()
     first = person.text("/console/receivers")
@@ -276,7 +294,7 @@ def test_receivers_come_in_pages(people: People, kit: LaneKit) -> None:
 
 
 def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
-    """A failed delivery is sent again by hand, and its page shows the attempt before."""
+    """The page of a failed delivery shows the failed attempt, and its form sends the delivery again."""
     kit.fail_delivery("acme", sink.url, DeliveryOutcome(500, excerpt="no"))
     (delivery,) = kit.deliveries.ids()
     person = people()
@@ -286,7 +304,7 @@ def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
 
 
 def test_limits_of_a_tenant(people: People, callers: Callers) -> None:
-    """Ops can change the limits in a form; if one value is wrong, the form is refused and no limit changes."""
+    """Ops changes the limits of a tenant in a form. A form with a wrong value is answered 422 and changes no limit."""
     callers("acme")
     ops = people("staff", "ops")
     fields = {"weight": "2.5", "in_flight_limit": "3", "backlog_limit": "", "budget": "500"}

@@ -1,4 +1,4 @@
-"""The plots of the overview: their figures are those of `GET /v1/stats`, in each range, also without JavaScript."""
+"""Tests of the plots on the overview: their figures equal `GET /v1/stats` in each range, also without JavaScript."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ MINUTES_AGO = (0, 3, 50, 200, 1_200, 3_000)
 
 @pytest.fixture
 def history(client: Any) -> None:
-    """Write the counts of six minutes: of the last hour, the last day and the last three days."""
+    """
+    Write the same counts for six minutes: three in the last hour, two more in the last day, one more in three days.
+    """
     for minutes in MINUTES_AGO:
         put_counts(client, int(time.time() // 60) - minutes, COUNTS)
 
@@ -53,7 +55,7 @@ def figures_of(page: str) -> dict[str, Any]:
 
 
 def legends_of(page: str, plot: str) -> dict[str, str]:
-    """Return the names and the numbers beneath a plot."""
+    """Return the numbers in the legend beneath a plot, by the names beside them."""
     (panel,) = re.findall(rf'aria-labelledby="plot-{plot}".*?</section>', page, re.DOTALL)
     legend = panel[panel.index('<dl class="legend series">') :]
     pairs = re.findall(r"<div><dt>(.*?)</dt><dd[^>]*>(.*?)</dd></div>", legend)
@@ -70,7 +72,9 @@ def sums_of(figures: dict[str, Any], plot: str) -> list[int]:
 def test_the_figures_are_those_of_the_statistics(
     people: People, callers: Callers, span: str, minutes: int, tenant: str
 ) -> None:
-    """Sums of the bars, numbers beneath them and percentiles equal `/v1/stats` since the first period."""
+    """
+    The sums of the bars, the numbers in the legends and the percentiles equal those of `/v1/stats` since the first bar.
+    """
     person = people(tenant) if tenant else people("staff", "viewer")
     page = person.text(f"/console?range={span}")
     figures = figures_of(page)
@@ -124,7 +128,7 @@ def test_the_tables_have_the_same_figures(people: People) -> None:
 
 
 def test_nothing_happened(people: People, client: Any) -> None:
-    """An empty history is shown as a page without figures; an unknown range is refused."""
+    """With an empty history, every table says that nothing happened. An unknown range is answered 422."""
     idle = people("idle")
     page = idle.text("/console?range=days&view=table")
     assert words_of(page).count("Nothing happened.") == 6

@@ -1,4 +1,4 @@
-"""Who may change what in the console: each address with an unsafe method, each role, and each origin of the request."""
+"""Tests of the rights in the console: each unsafe address is called by each role and from each origin."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def unsafe_routes() -> list[APIRoute]:
 
 
 def acting(route: APIRoute) -> Acting | None:
-    """Return the action that a route declares, or None."""
+    """Return the `Acting` dependency of a route, which names the route's action, or None if it has none."""
     return next((one.call for one in route.dependant.dependencies if isinstance(one.call, Acting)), None)
 
 
@@ -51,14 +51,17 @@ def example(path: str) -> str:
 
 
 def test_every_unsafe_route_declares_its_action() -> None:
-    """Each unsafe route declares an action of the table, unless it needs no session; each action is used."""
+    """Each unsafe route outside `OPEN` declares an action of `ACTIONS`, and each action is declared by a route."""
     assert {path for path, declared in ROUTES.items() if declared is None} == OPEN
     assert set(ACTED.values()) == set(ACTIONS)
 
 
 @pytest.mark.parametrize("path", sorted(ACTED))
 def test_roles(people: People, stranger: Person, client: Any, path: str) -> None:
-    """A viewer is refused every change, a producer what is for ops; what is not there or another's is 404."""
+    """
+    A role without the right to an action gets 403. Other roles get 404 if the object does not exist or belongs to
+    another tenant. A person without a session is redirected to the sign-in page.
+    """
     TenantStore(client).create_key("globex")
     address, action = example(path), ACTED[path]
     for role in ("producer", "viewer", "ops"):
@@ -68,7 +71,7 @@ def test_roles(people: People, stranger: Person, client: Any, path: str) -> None
 
 
 ANSWERS = {"switch_lane": 200, "set_limits": 200, "start_bulk": 422, "compare_bill": 200}
-"""Actions whose examples exist, or whose empty form is refused, or named as such."""
+"""The status of each action that does not answer 404, because its object exists or it needs none."""
 
 
 @pytest.mark.parametrize("path", sorted(ACTED))
@@ -118,7 +121,7 @@ def test_an_old_browser_is_known_by_its_origin(people: People, client: Any) -> N
 
 
 def test_tenants_are_apart(people: People, client: Any) -> None:
-    """A producer gets no page or list entry of another tenant; a viewer sees all tenants."""
+    """A producer gets 404 for the page and the jobs of another tenant. A viewer sees all tenants."""
     TenantStore(client).create_key("globex")
     producer, viewer = people("acme"), people("staff", "viewer")
     assert producer.get("/console/tenants/globex").status_code == 404

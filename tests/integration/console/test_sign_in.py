@@ -1,4 +1,4 @@
-"""Signing in to the console: by key or link, how long a session lasts, and what a wrong key gets."""
+"""Tests of the sign-in to the console: by key or by link, the life of a session, and wrong keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ COOKIE = "retouch-console"
 
 
 def test_a_key_begins_a_session(people: People, client: Any) -> None:
-    """The cookie is HttpOnly, Strict and 256 bits long; the store has only its hash, and no page shows the key."""
+    """
+    Signing in sets a cookie that is HttpOnly, Strict and 256 bits long. The store has only the hash of the cookie, and
+    no page shows the key.
+    """
     person = people()
     answer = person.browser.post("/console/sign-in", data={"key": person.secret}, follow_redirects=False)
     cookie = answer.headers["set-cookie"]
@@ -31,7 +34,10 @@ def test_a_key_begins_a_session(people: People, client: Any) -> None:
 
 
 def test_over_tls_the_cookie_is_bound_to_the_host(people: People) -> None:
-    """Except on loopback, the cookie's name begins with `__Host-`, so it is sent only over TLS."""
+    """
+    On a host other than loopback, the cookie is `Secure` and its name begins with `__Host-`, so browsers send it only
+    over TLS.
+    """
     person = people()
     answer = person.browser.post(
         "/console/sign-in",
@@ -45,7 +51,7 @@ def test_over_tls_the_cookie_is_bound_to_the_host(people: People) -> None:
 
 
 def test_plain_http_elsewhere_is_refused(people: People) -> None:
-    """If the browser would drop the cookie, the page says that it needs https."""
+    """Over plain HTTP on a host other than loopback, the sign-in is answered 400 with a page that asks for https."""
     person = people()
     elsewhere = {"Host": "ops.example", "Origin": "http://ops.example"}
     answer = person.browser.post("/console/sign-in", data={"key": person.secret}, headers=elsewhere)
@@ -54,7 +60,7 @@ def test_plain_http_elsewhere_is_refused(people: People) -> None:
 
 
 def test_ten_wrong_keys_and_it_waits(stranger: Person, client: Any) -> None:
-    """After ten wrong keys from an address, a right key must wait for the rest of the minute too (Retry-After)."""
+    """After ten wrong keys from one address, a right key is answered 429, with a Retry-After of at most one minute."""
     _, secret = TenantStore(client).create_key("acme", "producer")
     for _ in range(WRONG_KEYS_MOST):
         assert stranger.sign_in("rtk_wrong").status_code == 403
@@ -77,7 +83,9 @@ def test_a_session_ends_with_its_key(people: People, client: Any) -> None:
 
 
 def test_signing_out(people: People, client: Any) -> None:
-    """Signing out deletes the session in the store, and the cookie and pictures in the browser."""
+    """
+    Signing out deletes the session in the store and clears the browser's cache. The next page is the sign-in page.
+    """
     person = people()
     answer = person.browser.post("/console/sign-out", follow_redirects=False)
     assert answer.headers["clear-site-data"] == '"cache"'
@@ -86,7 +94,9 @@ def test_signing_out(people: People, client: Any) -> None:
 
 
 def test_only_people_keep_a_session(people: People, client: Any) -> None:
-    """Requests that a page sends by itself do not extend the session; a click does, up to twelve hours in all."""
+    """
+    A request that a page sends by itself does not extend the session. A click extends it, up to twelve hours in all.
+    """
     person = people()
     (name,) = client.scan_iter("rt:console_session:*")
     client.expire(name, 100)
@@ -100,7 +110,10 @@ def test_only_people_keep_a_session(people: People, client: Any) -> None:
 
 
 def test_a_link_works_once(stranger: Person, client: Any) -> None:
-    """Opening the link signs nobody in; its button does, once; the link of a revoked key never does."""
+    """
+    Opening the link signs nobody in. The button on its page signs in once; a second time is answered 403. The link of a
+    revoked key is answered 403 too.
+    """
     _, secret = TenantStore(client).create_key("acme", "producer")
     link = ConsoleSessions(client).make_link(secret)
     assert "Sign in" in stranger.text(f"/console/enter/{link}")
@@ -128,7 +141,7 @@ def test_a_link_works_once(stranger: Person, client: Any) -> None:
     ],
 )
 def test_signing_in_leads_nowhere_else(people: People, back: str) -> None:
-    """Whatever address is requested, signing in redirects only to a page of the console."""
+    """If `back` is not an address of the console, signing in redirects to `/console`."""
     person = people()
     data = {"key": person.secret, "back": back}
     answer = person.browser.post("/console/sign-in", data=data, follow_redirects=False)
@@ -157,7 +170,9 @@ def test_forms_are_bounded(stranger: Person) -> None:
 
 
 def test_a_stream_ends_with_its_key(people: People, client: Any) -> None:
-    """A live stream ends within seconds after its key is revoked; without a session, none begins."""
+    """
+    A live stream ends soon after its key is revoked. Without a session, its address redirects to the sign-in page.
+    """
     person = people()
     with person.browser.stream("GET", "/console/live") as answer:
         lines = answer.iter_lines()
@@ -176,7 +191,7 @@ def test_a_live_page_is_led_to_the_sign_in(stranger: Person) -> None:
 
 
 def test_a_theme_is_remembered(stranger: Person) -> None:
-    """The theme can be chosen without session and JavaScript; an unknown theme means that of the system."""
+    """A person without a session chooses a theme, and later pages have it. An unknown theme selects `auto`."""
     assert 'data-theme="auto"' in stranger.text("/console/sign-in")
     assert 'data-theme="dark"' in stranger.post("/console/theme", theme="dark", back="/console/sign-in").text
     assert 'data-theme="dark"' in stranger.text("/console/sign-in")

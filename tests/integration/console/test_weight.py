@@ -1,4 +1,4 @@
-"""What pages weigh on a store that is full of records, with long texts that do not compress."""
+"""Tests of the size of pages while the store is full of records with long texts that do not compress."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LISTS = {
 
 
 def weight(person: Person, address: str) -> int:
-    """Return the bytes that a page and all that it loads but for pictures take, each compressed."""
+    """Return the compressed size of a page with its scripts and styles, in bytes; images do not count."""
     page = person.text(address)
     assets = set(re.findall(r'(?:src|href)="(/console/static/[^"]+)"', page))
     return len(gzip.compress(page.encode())) + sum(int(person.get(one).headers["content-length"]) for one in assets)
@@ -36,7 +36,7 @@ def weight(person: Person, address: str) -> int:
 
 @pytest.mark.timeout(240)
 def test_pages_of_a_full_store_are_light(people: People, client: Any) -> None:
-    """Each list stays below 60 kB, however long the prompts and addresses on it are; so does the page of one job."""
+    """While prompts have 4,000 characters, each list and the page of one job are smaller than 60 kB when compressed."""
     FullStore(client, text=4_000).fill(1_500, tenants=150, failures=60, receivers=40)
     person = people("staff", "ops")
     weights = {name: weight(person, address) for name, address in LISTS.items()}

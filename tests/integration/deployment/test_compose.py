@@ -25,7 +25,7 @@ from tests.process_watch import Spoken, eventually, own_environment
 
 ROOT = Path(__file__).parents[3]
 INSIDE = {"RETOUCH_PIX2PIX_KEY": "planted-key"}
-"""What a user sets before `docker compose up`."""
+"""The variables that a user sets before `docker compose up`."""
 
 
 def compose() -> dict[str, Any]:
@@ -34,7 +34,7 @@ def compose() -> dict[str, Any]:
 
 
 def services(profile: str | None = None) -> dict[str, dict[str, Any]]:
-    """Return the services that start without a profile or, if one is named, the services of that profile."""
+    """Return the services of a profile by name, or without a profile the services that always start."""
     found: dict[str, dict[str, Any]] = compose()["services"]
     return {
         name: service
@@ -56,14 +56,14 @@ def interpolated(text: str) -> str:
 
 
 def entrypoint() -> list[str]:
-    """Return the image's entry point as a command of this environment."""
+    """Return the image's entry point as a command line with the script of this Python environment."""
     line = next(line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
     command, *rest = json.loads(line.removeprefix("ENTRYPOINT"))
     return [str(Path(sys.executable).parent / command), *rest]
 
 
 class Machine:
-    """Replaces the network, volumes and ports of compose: the name of a service becomes a port of this machine."""
+    """A substitute for the network, volumes and ports of compose: a service's name becomes a port of this machine."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +92,8 @@ class Machine:
 
     def healthy(self, service: Mapping[str, Any]) -> bool:
         """
-        Return whether the service's own health check passes; without valkey-cli, a PING over a socket replaces it.
+        Return whether the service's own health check passes. A check with valkey-cli is replaced by a PING over a
+        socket.
         """
         kind, *words = service["healthcheck"]["test"]
         if words[0] == "valkey-cli":
@@ -121,7 +122,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 @pytest.fixture(scope="module")
 def running(machine: Machine) -> Iterator[dict[str, Spoken]]:
-    """Context manager that starts all services as compose does: Redis first, the others once it is healthy."""
+    """
+    Start all services as compose does, Redis first, and the others once Redis is healthy. Yield their processes by
+    name.
+    """
     with ExitStack() as open_services:
 
         def start(name: str) -> Spoken:
@@ -139,7 +143,7 @@ def running(machine: Machine) -> Iterator[dict[str, Spoken]]:
 
 @pytest.mark.parametrize("name", list(services()))
 def test_each_service_gets_healthy(running: dict[str, Spoken], machine: Machine, name: str) -> None:
-    """The command runs and the health check of the same service passes."""
+    """The command of each service keeps running, and the service's own health check passes."""
     service = services()[name]
     healthy = eventually(lambda: machine.healthy(service) or running[name].process.poll() is not None, 60)
     assert healthy, "\n".join(running[name].lines)
@@ -187,7 +191,10 @@ def test_the_image_installs_what_was_tested() -> None:
 
 
 def test_what_watches_finds_its_files_and_targets() -> None:
-    """In the profile `watching`, images are pinned, mounted folders exist, and Prometheus scrapes services."""
+    """
+    In the profile `watching`, images are pinned, mounted folders exist, Prometheus scrapes the gateway, and Grafana
+    reads Prometheus.
+    """
     watching = services("watching")
     assert set(watching) == {"prometheus", "grafana"}
     assert all(re.search(r":v?\d+\.\d+\.\d+$", service["image"]) for service in watching.values())

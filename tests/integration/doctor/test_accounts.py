@@ -28,7 +28,7 @@ KEY = "sk-planted-account-key"
 
 @pytest.fixture
 def accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An accounts file with two accounts; their key files do not exist yet."""
+    """Return the path of an accounts file with two accounts; neither key is on this machine yet."""
     path = tmp_path / "accounts.toml"
     path.write_text(FILE)
     monkeypatch.setenv("RETOUCH_ACCOUNTS", str(path))
@@ -36,7 +36,7 @@ def accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found() -> list[Finding]:
-    """Return the findings about accounts; check that each one that is not good has a reason and a remedy."""
+    """Return the findings about accounts; fail the test if a finding that is not good lacks a reason or a remedy."""
     findings = run_checks(["accounts"])
     assert all(finding.level == "good" or (finding.why and finding.do) for finding in findings)
     return findings
@@ -49,7 +49,7 @@ def test_without_a_file_there_is_nothing_to_say(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_each_fault_of_the_file_is_a_finding(accounts: Path) -> None:
-    """All faults are found at once, each with its place; a key that somebody wrote into the file is not shown."""
+    """All faults of the file are found at once, each with its field. A key that stands in the file is not shown."""
     accounts.write_text(f'[accounts.main]\nkey = "{KEY}"\nweight = -1\n')
     assert [(finding.level, finding.what.partition(":")[0]) for finding in found()] == [
         ("bad", "accounts.main.key"),
@@ -59,7 +59,7 @@ def test_each_fault_of_the_file_is_a_finding(accounts: Path) -> None:
 
 
 def test_a_key_that_is_not_here_is_worth_a_note(accounts: Path) -> None:
-    """If this machine cannot read a key, that is a note with the reason, since another machine may have the key."""
+    """A key that this machine cannot read is a note with the reason, since another machine may have the key."""
     accounts.with_name("main.key").write_text(KEY)
     good, note = found()[:2]
     assert (good.level, good.what) == ("good", "the file has main, spare")
@@ -69,7 +69,8 @@ def test_a_key_that_is_not_here_is_worth_a_note(accounts: Path) -> None:
 
 def test_accounts_that_need_a_hand(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    An account without a worker, or closed, is a bad finding; a pause, drain, open breaker or spent calls are notes.
+    An account that is closed or has no worker is a bad finding. A pause, a drain, an open breaker and the end of the
+    day's calls are notes.
     """
     monkeypatch.delenv("RETOUCH_ACCOUNTS", raising=False)
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)

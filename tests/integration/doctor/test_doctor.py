@@ -1,4 +1,4 @@
-"""`retouch doctor` finds what is wrong, explains it, and exits with 1."""
+"""Tests of `retouch doctor`: it finds the faults of an installation, explains them, and exits with 1."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.process_watch import retouch
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """A server that answers like an endpoint which takes only POST, and records each request's method."""
+    """A server in place of the endpoint: it answers each request with `status` and records its method in `asked`."""
 
     asked: ClassVar[list[str]] = []
     status: ClassVar[int] = 405
@@ -71,7 +71,10 @@ def environment(
 
 
 def wrong(*only: str) -> list[Finding]:
-    """Return the bad findings of some checks; check that each has a reason and a remedy."""
+    """
+    Return the bad findings of the named checks, by default of all. Fail the test if a finding lacks a reason or a
+    remedy.
+    """
     found = [finding for finding in run_checks(only) if finding.level == "bad"]
     assert all(finding.why and finding.do for finding in found)
     return found
@@ -108,7 +111,7 @@ def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_redis_that_is_not_there(environment: pytest.MonkeyPatch) -> None:
-    """A missing Redis is a finding for the store and one for the broker; the password is not shown."""
+    """A Redis that does not answer is a bad finding of the checks `redis` and `workers`. The password is not shown."""
     environment.setenv("RETOUCH_REDIS_URL", "redis://me:planted-password@127.0.0.1:1/0")
     found = wrong("redis", "workers")
     assert [finding.check for finding in found] == ["redis", "workers"]
@@ -116,13 +119,13 @@ def test_redis_that_is_not_there(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_another_broker_is_checked_too(environment: pytest.MonkeyPatch) -> None:
-    """A broker apart from the store is checked like the store."""
+    """If the broker is not the store, a broker that does not answer is a bad finding of its own."""
     environment.setenv("RETOUCH_BROKER_URL", "redis://127.0.0.1:1/0")
     assert [finding.check for finding in wrong("redis")] == ["broker"]
 
 
 def test_a_store_that_takes_nothing(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A store URL that names a file, or a store that does not exist, is a bad finding."""
+    """A store folder beneath a plain file, and a store URL with an unknown scheme, are bad findings."""
     (tmp_path / "file").write_text("")
     environment.setenv("RETOUCH_STORE_URL", (tmp_path / "file" / "blobs").as_uri())
     (finding,) = wrong("store")
@@ -152,7 +155,7 @@ def test_an_endpoint_out_of_reach(environment: pytest.MonkeyPatch, url: str, wor
 
 
 def test_an_endpoint_in_trouble_is_worth_a_note() -> None:
-    """If the endpoint answers 503, that is a note, since nothing is wrong with this installation."""
+    """An endpoint that answers 503 is a note and no bad finding, since this installation has no fault."""
     Endpoint.status = 503
     assert "answers HTTP 503" in next(finding.what for finding in run_checks(["endpoint"]) if finding.level == "note")
     assert wrong("endpoint") == []
@@ -169,7 +172,10 @@ def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_unsafe_settings_are_noted(environment: pytest.MonkeyPatch) -> None:
-    """Private networks other than loopback, and a Flower without a password, are notes; loopback alone is fine."""
+    """
+    Private networks beyond loopback, and a public Flower without a password, are notes. Loopback and a password are
+    fine.
+    """
     environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8")
     environment.setenv("RETOUCH_FLOWER_ADDRESS", "0.0.0.0")
     assert [finding.level for finding in run_checks(["settings"])] == ["note", "note"]
@@ -185,7 +191,7 @@ def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_only_what_is_asked() -> None:
-    """`--only` narrows the checks, and an unknown check is a usage error."""
+    """A list of checks runs these checks alone, and an unknown check raises `UnknownCheck` with the known names."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
     with pytest.raises(
         UnknownCheck, match="expected some of settings, redis, store, endpoint, accounts, workers, lanes"
@@ -222,7 +228,10 @@ def test_an_expected_worker_that_is_silent() -> None:
 
 
 def test_the_command_exits_1_and_prints_json(valkey: ValkeyServer, endpoint: str, tmp_path: Path) -> None:
-    """With --json the command prints check, level, what, why and do, and exits 1 if any finding is bad."""
+    """
+    `retouch doctor` exits with 1 if any finding is bad. With `--json` each finding has the members check, level, what,
+    why and do.
+    """
     environment = {
         "RETOUCH_REDIS_URL": f"{valkey.connection_url}/0",
         "RETOUCH_STORE_URL": tmp_path.as_uri(),

@@ -1,4 +1,4 @@
-"""The guarded session on real servers: one lookup, a check of each redirect and address, TLS for the name."""
+"""Tests of the guarded session on real servers: one lookup of a name, a check of each redirect and address, and TLS."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.integration.faulty_servers import (
 
 
 def test_downloads_follow_three_redirects(session: requests.Session) -> None:
-    """Relative and absolute redirects are followed up to the third; the fourth is refused."""
+    """A download follows three redirects, relative or absolute. A fourth redirect ends it with `bad_answer`."""
     hops = {b"/a": "/b", b"/b": "c", b"/c": "/d", b"/long": "/a"}
 
     def script(server: RawServer, connection: socket.socket) -> None:
@@ -57,7 +57,7 @@ def test_downloads_vet_every_hop(session: requests.Session, to: str) -> None:
 
 
 def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An unknown error, before or after sending, becomes a `Trouble`; it is never raised into a paid attempt."""
+    """An unexpected error, before or after sending, is returned as a `Trouble` and not raised."""
     with RawServer(answering(answer())) as server, monkeypatch.context() as patch:
         patch.setattr(http, "_check_head", lambda *_: 1 / 0)
         assert trouble(post(session, server.url())) == ("bad_answer", True)
@@ -66,7 +66,7 @@ def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypat
 
 
 def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -> None:
-    """If the body of a redirect comes byte by byte, that uses up the time of the whole download."""
+    """A body of a redirect that comes byte by byte uses up the time of the whole download, which ends as a timeout."""
     head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 9999\r\n\r\n"
     with RawServer(then_hold(head, drip=b".")) as server:
         assert trouble(download(session, server.url(), timeout_s=0.3, max_bytes=99_999)) == ("timeout", True)
@@ -74,7 +74,9 @@ def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -
 
 
 def test_one_lookup_and_the_vetted_answer_is_used(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If a second lookup would return a private address, there is only the first one; the header Host has the name."""
+    """
+    A name is looked up once, although a second lookup would return a private address. The header Host has the name.
+    """
     asked: list[str] = []
 
     def rebind(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
@@ -109,7 +111,10 @@ def test_operators_addresses_are_not_guarded() -> None:
 
 
 def test_tls_with_a_known_certificate(tmp_path: Path) -> None:
-    """TLS works, connections are reused, and a body that comes byte by byte ends at the deadline."""
+    """
+    With a trusted certificate, three requests are answered over one connection. A body that comes byte by byte ends at
+    the deadline.
+    """
     context, ca_file = certificate(tmp_path, "127.0.0.1")
     with make_session(LOOPBACK, 4, ca_file) as session:
         with RawServer(answering(answer(b"safe")), context) as server:
@@ -124,8 +129,8 @@ def test_tls_with_a_known_certificate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("made_for", "trusted"), [("127.0.0.1", False), ("other.example", True)])
 def test_tls_with_a_wrong_certificate(tmp_path: Path, made_for: str, trusted: bool) -> None:
     """
-    A certificate of an unknown signer, or for another name, ends the handshake: nothing was sent, and no message has
-    the host.
+    A certificate of an unknown signer, or for another name, ends the handshake. Nothing was sent, and the outcome does
+    not contain the host.
     """
     context, ca_file = certificate(tmp_path, made_for)
     with make_session(LOOPBACK, 4, *([ca_file] if trusted else [])) as session:
@@ -139,7 +144,7 @@ def test_tls_with_a_wrong_certificate(tmp_path: Path, made_for: str, trusted: bo
 
 @pytest.mark.parametrize("drip", [b"", b"\x16\x03\x03\x3f\xff" + b"\2\0\x3f\xfb"])
 def test_a_tls_handshake_that_hangs_or_drips(tmp_path: Path, drip: bytes) -> None:
-    """The handshake is part of connecting: it ends at the connect timeout, and nothing was sent."""
+    """A handshake that stalls or comes byte by byte ends at the connect timeout, and nothing was sent."""
     _, ca_file = certificate(tmp_path, "127.0.0.1")
     holding = RawServer(lambda server, connection: server.hold(connection, drip))
     with make_session(LOOPBACK, 4, ca_file) as session, holding as server:

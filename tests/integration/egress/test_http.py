@@ -1,4 +1,4 @@
-"""Requests to real servers that misbehave at each stage: each ends in time, returns a value, and is sent once."""
+"""Requests to real servers that misbehave: every request ends in time, is sent once, and returns a value."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
-    """An `Answer` has status, headers (found in any case), body and time; the request was sent once and unchanged."""
+    """An `Answer` has status, headers (found in any case) and body. The request was sent once and unchanged."""
     with RawServer(answering(answer(b'{"x":1}', "202 Accepted", X_Thing="7"))) as server:
         outcome = got(send(session, "POST", server.url("/a?b=ü"), json={"é": 1}, timeout_s=20, max_bytes=100))
     assert (outcome.status, outcome.headers["x-thing"], outcome.body) == (202, "7", b'{"x":1}')
@@ -68,7 +68,7 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
     ],
 )
 def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
-    """However the server stalls or drips, the call ends as a timeout while the server still has the connection."""
+    """Wherever the server stalls or drips, the call ends as a timeout while the server still holds the connection."""
     with RawServer(script) as server:
         outcome = post(session, server.url(), timeout_s=0.3)
         assert trouble(outcome) == ("timeout", True), stage
@@ -77,7 +77,7 @@ def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage:
 
 
 def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
-    """A server that never reads cannot hold a large request for longer than the deadline."""
+    """A large request to a server that never reads ends as a timeout at the deadline."""
     with RawServer(lambda server, connection: server.hold(connection)) as server:
         outcome = send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=0.3, max_bytes=10)
         assert trouble(outcome) == ("timeout", True)
@@ -119,7 +119,7 @@ def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch
     ],
 )
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
-    """Resets, malformed and endless answers are different kinds; each counts as sent, and nothing is sent twice."""
+    """Resets, malformed and endless answers have different kinds; each request counts as sent and is not repeated."""
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
         assert server.accepted == 1
@@ -127,14 +127,14 @@ def test_every_failure_after_sending_says_so(session: requests.Session, script: 
 
 
 def until_reset(connection: socket.socket) -> None:
-    """Wait until the peer has reset the connection, without reading the error: the next user of it gets that."""
+    """Wait until the peer has reset the connection; the next call on the socket raises the error."""
     poll = select.poll()
     poll.register(connection, 0)
     assert poll.poll(20_000)
 
 
 def test_a_reset_before_the_connection_stands(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the peer resets the connection before connecting has returned, nothing was sent, and the outcome says so."""
+    """If the peer resets the connection before `connect` returns, the kind is `not_connected`: nothing was sent."""
     connect = socket.socket.connect
 
     def slowly(connection: socket.socket, address: Any) -> None:
@@ -169,7 +169,7 @@ def test_a_reset_before_the_first_byte(session: requests.Session, monkeypatch: p
 
 
 def test_a_body_of_exactly_the_limit_passes(session: requests.Session) -> None:
-    """The limit is the largest size that passes, with a length given or in chunks."""
+    """A body of exactly `max_bytes` is accepted, with a declared length or in chunks."""
     chunked = CHUNKED + b"5\r\n12345\r\n5\r\n67890\r\n0\r\n\r\n"
     with RawServer(answering(answer(b"1234567890"))) as one, RawServer(answering(chunked)) as two:
         assert got(post(session, one.url(), max_bytes=10)).body == b"1234567890"
@@ -177,21 +177,21 @@ def test_a_body_of_exactly_the_limit_passes(session: requests.Session) -> None:
 
 
 def test_a_long_body_can_be_cut_instead_of_refused(session: requests.Session) -> None:
-    """With `truncate`, the answer has the first bytes and says that it was cut."""
+    """With `truncate`, an answer has the first `max_bytes` of a long body, and `truncated` is True."""
     with RawServer(answering(answer(b"x" * 100_000))) as server:
         outcome = got(send(session, "POST", server.url(), timeout_s=20, max_bytes=10, truncate=True))
     assert (outcome.body, outcome.truncated) == (b"x" * 10, True)
 
 
 def test_nothing_listens(session: requests.Session) -> None:
-    """If nothing listens at the address, nothing was sent."""
+    """If nothing listens at the address, the kind is `not_connected`: nothing was sent."""
     with RawServer(answering(answer())) as server:
         url = server.url()
     assert trouble(post(session, url)) == ("not_connected", False)
 
 
 def test_connecting_hangs(session: requests.Session) -> None:
-    """A host that neither accepts nor refuses is given up after the connect timeout, and nothing was sent."""
+    """If a host neither accepts nor refuses, the call ends at the connect timeout, and nothing was sent."""
     with full_backlog() as port:
         url = f"http://127.0.0.1:{port}/"
         outcome = send(session, "POST", url, timeout_s=60, max_bytes=10, connect_timeout_s=0.2)
@@ -199,7 +199,7 @@ def test_connecting_hangs(session: requests.Session) -> None:
 
 
 def test_a_name_server_that_hangs(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lookup that does not return is given up after the connect timeout, and nothing was sent."""
+    """If a lookup does not return, the call ends at the connect timeout, and nothing was sent."""
     asked, released = threading.Event(), threading.Event()
 
     def hang(*_: object, **__: object) -> None:
@@ -223,7 +223,7 @@ def test_a_name_that_does_not_exist(session: requests.Session) -> None:
 
 
 def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -> None:
-    """Many threads use one session: each gets the answer to its own request, and connections are reused."""
+    """Threads that share a session get the answers to their own requests, and connections are reused."""
 
     def echo(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):
@@ -240,7 +240,7 @@ def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -
 
 
 def test_an_idle_connection_is_not_used_again(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection idle for too long is replaced, so that the server cannot close it under a paid request."""
+    """A connection that was idle for too long is replaced, since the server may close it at any moment."""
     with RawServer(answering(answer())) as server:
         got(post(session, server.url()))
         got(post(session, server.url()))
@@ -260,7 +260,7 @@ def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session
 
 
 def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session) -> None:
-    """If a reused connection breaks during a request, that may have arrived: it is not sent again."""
+    """If a reused connection breaks during a request, the request counts as sent and is not sent again."""
 
     def once(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)

@@ -1,4 +1,4 @@
-"""`/v1/accounts` over HTTP, and the account in jobs, dry runs and usage."""
+"""Tests of `/v1/accounts` over HTTP, and of the account in jobs, dry runs, usage and metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from tests.store_accounts import account, close, open_accounts
 
 @pytest.fixture(autouse=True)
 def accounts(client: Any) -> Iterator[None]:
-    """Three accounts: a cheap shared one, an expensive one of a higher tier, and one owned by the tenant `owner`."""
+    """
+    Open three accounts: `main` is cheap and shared, `spare` has a higher price and tier, `mine` is for tenant `owner`.
+    """
     open_accounts(
         client,
         account("main", limit=1, price_per_call=0.01),
@@ -35,7 +37,7 @@ def ops(callers: Callers) -> Api:
 
 
 def test_accounts_are_listed_in_order(ops: Api) -> None:
-    """The list has every account in the order of the file; each can be read alone, with the same members."""
+    """The list has every account in the order of the file. Reading one account returns the same members."""
     listed = ops.get("/v1/accounts").json()["data"]
     assert [one["id"] for one in listed] == ["main", "spare", "mine"]
     assert listed[1] == ops.get("/v1/accounts/spare").json()
@@ -51,7 +53,10 @@ def test_a_switch_answers_with_the_account(ops: Api) -> None:
 
 
 def test_a_test_says_whether_a_job_waits_for_it(ops: Api, client: Any, kit: LaneKit) -> None:
-    """A test changes nothing if the account is open; if it is closed, the outcome says whether a job is let through."""
+    """
+    The outcome of a test is `not_closed` for an open account. For a closed account, it is `testing` if a job waits,
+    else `no_job_waiting`.
+    """
     assert ops.post("/v1/accounts/main/test").json()["outcome"] == "not_closed"
     close(client, "main")
     assert ops.post("/v1/accounts/main/test").json()["outcome"] == "no_job_waiting"
@@ -66,7 +71,10 @@ def test_a_test_says_whether_a_job_waits_for_it(ops: Api, client: Any, kit: Lane
     [("GET", ""), ("GET", "/main"), *(("POST", f"/main/{name}") for name in ("test", "pause", "drain", "resume"))],
 )
 def test_a_producer_sees_no_account(callers: Callers, ops: Api, method: str, path: str) -> None:
-    """A key of role producer is refused, and changes nothing; with role ops, an unknown account is a 404."""
+    """
+    With a key of role producer, every route of accounts is refused with 403. With role ops, an unknown account is
+    answered 404.
+    """
     problem(callers().ask(method, f"/v1/accounts{path}"), "forbidden", 403)
     assert ops.get("/v1/accounts/main").json()["mode"] is None
     if path:
@@ -74,7 +82,7 @@ def test_a_producer_sees_no_account(callers: Callers, ops: Api, method: str, pat
 
 
 def test_a_viewer_reads_and_changes_nothing(callers: Callers) -> None:
-    """A key of role viewer reads the accounts, and may not even test one."""
+    """A key of role viewer reads the accounts. Every change of an account, and a test, is refused with 403."""
     viewer = callers("watchers", "viewer")
     assert [one["id"] for one in viewer.get("/v1/accounts").json()["data"]] == ["main", "spare", "mine"]
     for name in ("test", "pause", "drain", "resume"):
@@ -83,7 +91,7 @@ def test_a_viewer_reads_and_changes_nothing(callers: Callers) -> None:
 
 
 def test_every_change_is_in_the_audit(ops: Api) -> None:
-    """Each change over HTTP leaves a line with the id of the account and the API key."""
+    """Each change over HTTP adds a line to the audit log, with the surface `http` and the id of the account."""
     for name in ("pause", "drain", "resume", "test"):
         ops.post(f"/v1/accounts/spare/{name}")
     lines = ops.get("/v1/audit?limit=4").json()["data"]
@@ -98,7 +106,7 @@ def test_every_change_is_in_the_audit(ops: Api) -> None:
 
 
 def test_a_job_names_its_account_and_why(callers: Callers, kit: LaneKit) -> None:
-    """A dispatched job names its account and the reason for it; its charges name the account too."""
+    """A dispatched job has its account and the reason for this account. Each of its charges has the account too."""
     kit.enqueue(kit.new("owner"), kit.new("acme"))
     jobs = {record["tenant"]: record for record in callers("staff", "ops").get("/v1/edits").json()["data"]}
     assert (jobs["owner"]["account"], jobs["owner"]["account_reason"]) == ("mine", "own")
@@ -111,7 +119,10 @@ def test_a_job_names_its_account_and_why(callers: Callers, kit: LaneKit) -> None
 def test_a_dry_run_names_the_account(
     callers: Callers, client: Any, kit: LaneKit, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
-    """A dry run returns which account would take the job, at which price, and what each possible account waits for."""
+    """
+    A dry run returns the account that would take the job, its price, and for each possible account the reason for a
+    wait.
+    """
 
     def dry_run(tenant: str = "acme") -> dict[str, Any]:
         answer: dict[str, Any] = callers(tenant).post("/v1/edits?dry_run=1", edit_body(max_charges=2)).json()
@@ -151,7 +162,10 @@ def test_a_wait_is_estimated_over_all_accounts(
 
 
 def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
-    """Calls are summed up by account at the account's price; a tenant's key sees only its own calls."""
+    """
+    Usage by account has the calls and their amount at the account's price. The key of a tenant without calls gets no
+    row.
+    """
     kit.enqueue(kit.new("acme"))
     [job] = [record["id"] for record in ops.get("/v1/edits").json()["data"]]
     claim = kit.claim(job)
@@ -168,7 +182,8 @@ def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
 
 def test_metrics_by_account(gateway_url: str, ops: Api, client: Any, kit: LaneKit) -> None:
     """
-    Each account has gauges of slots, workers, breaker and closing; without an accounts file, the only one is `default`.
+    Each account has gauges of slots, workers, open breaker and closure. Without an accounts file, only account
+    `default` has gauges.
     """
     close(client, "spare")
     client.hset(keys.account_gate("mine"), "open_until", 1e15)

@@ -1,4 +1,4 @@
-"""The audit over each surface: a change leaves one line with who, what and the outcome, and without secrets."""
+"""Tests of the audit log on each surface: a change adds one line, which says who changed what, and has no secret."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/planted.p
 def test_changes_over_http(
     callers: Callers, edit_body: Callable[..., Any], client: Any, sink: Sink, module_worker: RunningWorker
 ) -> None:
-    """Each change of money, gates or receivers leaves one line; a read, a refusal and a repeated request leave none."""
+    """
+    Each change of a job, lane, receiver or bulk run adds one line. A read, a refusal and a repeated cancel add none. No
+    line has a prompt, URL or secret.
+    """
     api, ops = callers(), callers("staff", "ops")
     ops.post("/v1/pause")
     job = api.post("/v1/edits", edit_body(prompt="a planted prompt", webhook=sink.url)).json()["id"]
@@ -63,7 +66,7 @@ def lines_of(ops: Any, **query: Any) -> list[dict[str, Any]]:
 
 
 def test_pages(callers: Callers, client: Any) -> None:
-    """Pages are newest first, skip or repeat no line, and end; a wrong cursor is refused."""
+    """The pages have each line once, newest first. A wrong cursor is refused."""
     ops, log = callers("staff", "ops"), AuditLog(client)
     for number in range(7):
         log.record(Actor("cli"), "key.create", f"t{number}", ids=[f"key_{number}"])
@@ -81,7 +84,10 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 
 def test_filters(callers: Callers, client: Any) -> None:
-    """Action, actor and time narrow the list; a page that ends after many lines that do not match leads on."""
+    """
+    Action, actor and time filter the lines. A page without further matches among the searched lines has a cursor to
+    search on.
+    """
     ops, log = callers("staff", "ops"), AuditLog(client)
     log.record(Actor("cli"), "bulk.cancel", "oldest")
     with client.pipeline() as pipe:
@@ -105,7 +111,7 @@ def test_filters(callers: Callers, client: Any) -> None:
 
 
 def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any) -> None:
-    """Changes of keys, limits, receivers, lanes and single jobs leave a line with their surface."""
+    """Each change of a key, limit, receiver, lane or job adds a line with its surface, `cli` or `python`."""
     created = typed("keys", "create", "--tenant", "acme", "--role", "viewer", "--name", "wall", "--json").json
     assert created["role"] == "viewer"
     typed("keys", "limits", "acme", "--budget", "5")
@@ -143,7 +149,10 @@ def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any
 
 
 def test_a_line_says_nothing_else(client: Any) -> None:
-    """Other details are refused, long lists are replaced by counts, and the lines of a busy producer are limited."""
+    """
+    The log refuses unknown details, keeps 20 ids of a long list with their count, and limits the lines of a busy
+    producer.
+    """
     log = AuditLog(client)
     with pytest.raises(ValueError, match="expected some of"):
         log.record(Actor("cli"), "receiver.add", url="https://example.com")

@@ -1,4 +1,4 @@
-"""What the gateway caches of API keys, and which requests wait for a lookup in Redis."""
+"""Tests of the gateway's cache of API keys, and of the lookups of keys in Redis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from retouch_producer.gateway.http.auth import KeyCache
 
 def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
     """
-    An expired cached key is looked up in its own tenant's turn, even while guessed keys occupy all of their turns.
+    While lookups of guessed keys occupy all their turns, a key that has left the cache is looked up in a turn of its
+    own tenant.
     """
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")

@@ -19,7 +19,10 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 
 def test_kill_9_of_the_worker(queue: EditQueue, client: Any, worker: Callable[..., RunningWorker]) -> None:
-    """Workers are killed again and again during a run; at its end, each job was cancelled and counted once."""
+    """
+    While a run cancels 4,000 jobs, three workers are killed. At the end of the run, each job was cancelled and counted
+    once.
+    """
     queue.pause()
     jobs = queue.enqueue_many([EDIT] * 4_000)
     run = queue.bulk("cancel", "state:queued since:1h")
@@ -45,7 +48,9 @@ def has_acted_on(queue: EditQueue, run: str, at_least: int) -> bool:
 def test_bulk_over_http(
     callers: Callers, edit_body: Callable[..., Any], module_worker: RunningWorker, client: Any
 ) -> None:
-    """A dry run changes nothing; a tenant sees, lists and aborts its runs; a run of another tenant is a 404."""
+    """
+    A dry run changes nothing. A tenant starts, sees and lists its own runs; the run of another tenant is answered 404.
+    """
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     jobs = [api.post("/v1/edits", edit_body(tags={"n": str(at)})).json()["id"] for at in range(3)]
@@ -82,7 +87,10 @@ def test_bulk_over_http(
 
 
 def test_bulk_in_python_and_on_the_command_line(queue: EditQueue, module_worker: RunningWorker) -> None:
-    """Each surface previews, starts, follows, lists and aborts runs; contradicting options are refused."""
+    """
+    In Python and on the command line, runs are previewed, started, followed, listed and aborted. Options that exclude
+    each other are refused.
+    """
     queue.pause()
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"})
     assert queue.bulk_preview("cancel", "tag:n=1").jobs == 3

@@ -1,4 +1,7 @@
-"""If a receiver, the image store or a host of pictures hangs, nothing else waits: each has threads of its own."""
+"""
+While a receiver, the image store or a host of pictures hangs, other requests do not wait: calls to each of the three
+have threads of their own.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ from tests.integration.faulty_servers import LOOPBACK, RawServer, answer, answer
 from tests.process_watch import eventually
 
 SHARED_THREADS = 40
-"""Starlette's, which serve the routes of all tenants."""
+"""The number of Starlette's threads, which serve the routes of all tenants."""
 
 
 @pytest.fixture
@@ -55,7 +58,10 @@ def answers(asked: list[Future[httpx.Response]], count: int) -> list[httpx.Respo
 
 
 def test_tests_of_a_hanging_receiver_stop_nobody(callers: Callers, client: Any, threads: ThreadPoolExecutor) -> None:
-    """Of sixty simultaneous tests four hang, the others get Retry-After, and another tenant is served."""
+    """
+    While a receiver hangs, four of its sixty simultaneous tests wait and the others get Retry-After. Another tenant is
+    served.
+    """
     api, other = callers("acme"), callers("globex")
     with RawServer(lambda server, connection: server.hold(connection)) as receiver:
         made = api.post("/v1/receivers", {"url": receiver.url("/hook")}).json()
@@ -95,7 +101,7 @@ def test_an_image_store_that_hangs_stops_images_alone(
 
 
 def release(pipe: Path) -> None:
-    """End every blocked read of a pipe; later reads find no file under its name."""
+    """End every blocked read of a named pipe, and remove the pipe: a later read finds no file."""
     gone = pipe.rename(pipe.with_suffix(".gone"))
     os.close(os.open(gone, os.O_WRONLY))
     gone.unlink()
@@ -103,7 +109,8 @@ def release(pipe: Path) -> None:
 
 def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture: bytes) -> None:
     """
-    A picture is read once there is memory for it: a tenant that has used up its share waits, another tenant does not.
+    While a tenant has used up its share of memory, its capture of a picture waits. Another tenant's capture does not
+    wait.
     """
     settings = Settings.load(dangerous_allow_private_networks=LOOPBACK[0], capture_memory_mb=200)
     blobs = open_blobs(tmp_path.as_uri(), settings.public_url, LinkSigner(client))
@@ -126,8 +133,8 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
 @pytest.mark.parametrize(("length", "asked_for"), [("Content-Length: 7\r\n", 7), ("", 1_000)])
 def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, length: str, asked_for: int) -> None:
     """
-    Memory is reserved for the declared length, or for the maximum if none is declared; without memory the call times
-    out.
+    Before a body is read, memory is requested for the declared length, or for the maximum if none is declared. If the
+    request is refused, the download ends as a timeout.
     """
     asked: list[int] = []
 
@@ -142,7 +149,7 @@ def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, leng
 
 
 def test_who_goes_away_keeps_its_turn_until_its_thread_is_free() -> None:
-    """A cancelled request whose thread still runs counts, so that no tenant has more threads than its share."""
+    """A cancelled request counts against the share of its tenant until its thread has ended."""
 
     async def run() -> None:
         bulkhead, hanging = Bulkhead("test", 4, 1, 0), threading.Event()

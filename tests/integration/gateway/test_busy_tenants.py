@@ -1,4 +1,6 @@
-"""The second process of a gateway, with real processes: what moves to it, that nothing is lost, and how it ends."""
+"""
+Tests of the second process of a gateway, which answers busy tenants: no answer is lost, and it ends with the gateway.
+"""
 
 from __future__ import annotations
 
@@ -36,20 +38,20 @@ def gateway_url(running: tuple[str, Spoken]) -> str:
 
 @pytest.fixture
 def moved(callers: Callers) -> Api:
-    """A tenant whose requests move: the second process has started."""
+    """Return a caller of a busy tenant; the second process has started and answers the caller's requests."""
     caller = callers("busy")
     assert eventually(lambda: is_moved(caller.get("/v1/edits?limit=1")))
     return caller
 
 
 def is_moved(answer: httpx.Response) -> bool:
-    """Return whether the second process gave this answer; it closes the connection."""
+    """Return whether the second process gave this answer: its answers close the connection. The status must be 200."""
     assert answer.status_code == 200, answer.text
     return bool(answer.headers.get("connection") == "close")
 
 
 def second_process_of(running: Spoken) -> int | None:
-    """Return the id of a gateway's second process."""
+    """Return the process id of a gateway's second process, or None if it has not started."""
     listed = subprocess.run(["pgrep", "-P", str(running.process.pid)], capture_output=True, text=True, check=False)
     return int(listed.stdout.split()[0]) if listed.stdout else None
 
@@ -57,7 +59,10 @@ def second_process_of(running: Spoken) -> int | None:
 def test_a_busy_tenant_moves_and_a_quiet_one_stays(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
-    """A tenant that uses much is answered by a process of lower priority, and its neighbour by the gateway."""
+    """
+    Requests of a busy tenant are answered by a second process of lower priority, and requests of another tenant still
+    by the first process.
+    """
     with running_gateway(worker_environment, first=SOON) as (url, running):
         callers = Callers(url, client)
         busy, quiet = callers("busy"), callers("quiet")
@@ -77,7 +82,10 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
 
 
 def test_every_kind_of_request_moves_whole(moved: Api, callers: Callers, edit_body: ParsedEdit) -> None:
-    """Large bodies, uploads, streams of events, errors and unknown routes: the answers are those of the gateway."""
+    """
+    The second process answers large bodies, event streams, errors and unknown routes as the first process does. Metrics
+    count the answers of both processes together.
+    """
     edits = [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(200)]
     answer = moved.post("/v1/edits/batch", {"edits": edits})
     assert is_moved(answer)
@@ -97,12 +105,14 @@ def test_every_kind_of_request_moves_whole(moved: Api, callers: Callers, edit_bo
 
 
 def test_a_connection_may_be_used_again_and_again(moved: Api) -> None:
-    """A hundred requests, one after the other: each is answered once, whatever connection it takes."""
+    """A hundred requests of a busy tenant, one after the other, are each answered by the second process."""
     assert all(is_moved(moved.get("/v1/edits?limit=1")) for _ in range(100))
 
 
 def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gateway_url: str) -> None:
-    """Two requests in one packet: the first one's answer comes first, and no byte is read as another request."""
+    """
+    Two requests come in one packet. The first answer is that of the first request, and at most one more answer follows.
+    """
     host, port = gateway_url.removeprefix("http://").split(":")
     head = f"GET {{}} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n{{}}\r\n"
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -113,7 +123,7 @@ def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gatew
 
 
 def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
-    """A head that comes byte by byte is handed over whole."""
+    """A request whose head comes byte by byte is answered by the second process."""
     host, port = gateway_url.removeprefix("http://").split(":")
     request = f"GET /v1/edits?limit=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n\r\n".encode()
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -127,7 +137,10 @@ def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
 
 
 def test_a_killed_second_process_costs_no_answer(moved: Api, running: tuple[str, Spoken]) -> None:
-    """When it is killed its tenants are served by the gateway, which says so, and later starts another one."""
+    """
+    If the second process is killed, the gateway logs its end and answers the busy tenant itself. Later it starts a new
+    second process.
+    """
     second = second_process_of(running[1])
     assert second is not None
     os.kill(second, signal.SIGKILL)
@@ -142,7 +155,7 @@ def test_a_killed_second_process_costs_no_answer(moved: Api, running: tuple[str,
 def test_the_second_process_ends_with_the_gateway(
     worker_environment: dict[str, str], client: Any, end: signal.Signals
 ) -> None:
-    """Also when the gateway is killed no process stays behind; what is open may end."""
+    """The second process ends after the gateway has ended, on SIGTERM and on SIGKILL."""
     command = ["-c", f"{AT_ONCE}\nfrom retouch_producer.gateway.server import serve\nserve()"]
     with Spoken([sys.executable, *command], environment={**worker_environment, "RETOUCH_GATEWAY_PORT": "0"}) as running:
         port = int(running.wait_for("Uvicorn running on").split("127.0.0.1:")[1].split()[0])

@@ -22,14 +22,14 @@ FAILED = Fail("endpoint_failed", "enough", retryable=True)
 
 @pytest.fixture
 def sharing(kit: LaneKit, client: Any) -> LaneKit:
-    """The stores, driven by the test; the tenant acme shares duplicates."""
+    """Return a `LaneKit` on a store where the tenant acme shares duplicates."""
     TenantStore(client).set_tenant("acme", share_duplicates=True)
     return kit
 
 
 @pytest.fixture
 def api(callers: Callers, client: Any) -> Api:
-    """A caller whose tenant shares duplicates."""
+    """Return a caller of tenant globex, which shares duplicates."""
     TenantStore(client).set_tenant("globex", share_duplicates=True)
     return callers("globex")
 
@@ -70,7 +70,7 @@ ENDS = [fail, cancel, cancel_in_flight, lose_the_record, lose_the_image]
 
 
 def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> None:
-    """Five equal edits make one job, and the idempotency key of each request leads to it afterwards."""
+    """Five equal edits in one call make one job. Later, the idempotency key of each edit returns this job."""
     jobs = equal(sharing, 5)
     results = put(sharing, *jobs)
     assert [result.kind for result in results] == ["new"] + ["shared"] * 4
@@ -83,7 +83,10 @@ def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> N
 
 @pytest.mark.parametrize("end", ENDS)
 def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
-    """After a job without an image, five equal edits make exactly one new job, and each key leads to it."""
+    """
+    Once a job can yield no image, five equal edits make exactly one new job, and the key of each edit leads to the new
+    job.
+    """
     sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
@@ -95,7 +98,7 @@ def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Call
 
 @pytest.mark.parametrize("end", ENDS)
 def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
-    """After a job without an image, ten equal requests at the same moment make one job."""
+    """Once a job can yield no image, ten equal requests at the same moment make one new job."""
     sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
@@ -118,7 +121,10 @@ def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> No
 
 
 def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client: Any) -> None:
-    """An idempotency key is checked before duplicates: the same request is replayed, another one is a conflict."""
+    """
+    An idempotency key is checked before duplicates. The key with the same request returns the job; with another request
+    it is a conflict.
+    """
     [first, other] = put(sharing, *equal(sharing, 1), sharing.new(share_key="other"))
     [conflict] = put(sharing, sharing.new(share_key="other", key="key 0", fingerprint="another"))
     assert isinstance(conflict.error, IdempotencyConflict)
@@ -127,7 +133,7 @@ def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client
 
 
 def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None:
-    """A script that is run again with the same ids returns the same job for each request."""
+    """If the script runs twice with the same jobs, as after a lost reply, each request gets the same job both times."""
     jobs = [*equal(sharing, 3), sharing.new(share_key="same")]
     ids = [[result.id for result in put(sharing, *jobs)] for _ in range(2)]
     assert ids == [[jobs[0].id] * 4] * 2
@@ -136,14 +142,17 @@ def test_a_lost_reply_makes_no_second_job(sharing: LaneKit, client: Any) -> None
 
 
 def test_a_tenant_that_shares_nothing_gets_every_job(kit: LaneKit) -> None:
-    """Equal edits are separate jobs between tenants, and for a tenant without the option."""
+    """Equal edits are separate jobs if their tenants differ, or if the tenant does not share duplicates."""
     assert [result.kind for result in put(kit, *equal(kit, 3))] == ["new"] * 3
     TenantStore(kit.client).set_tenant("other", share_duplicates=True)
     assert put(kit, kit.new("other", share_key="same"))[0].kind == "new"
 
 
 def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
-    """A look-up (a job without a spec) returns the job of a key, and enqueues nothing for an unknown key."""
+    """
+    A job without a spec is a look-up of its idempotency key. It returns the job of the key, and enqueues nothing for an
+    unknown key.
+    """
     [job] = equal(sharing, 1)
     question = job._replace(spec_json="")
     assert put(sharing, question)[0].kind == "absent"
@@ -154,7 +163,7 @@ def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
 
 
 def test_a_batch_after_a_cancelled_job_makes_one(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Over the gateway, after a cancelled job, a batch with the same edit five times makes one job."""
+    """The only job of an edit was cancelled. A batch with the same edit five times then makes exactly one new job."""
     first = api.post("/v1/edits", edit_body()).json()
     api.post(first["links"]["cancel"])
     edits = [edit_body(idempotency_key=f"key {at}") for at in range(5)]
@@ -169,7 +178,8 @@ def test_a_batch_after_a_cancelled_job_makes_one(api: Api, edit_body: Callable[.
 
 def test_ten_requests_after_a_cancelled_job_make_one(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    Over the gateway, after a cancelled job, ten simultaneous requests make one job; each key leads to the right job.
+    The only job of an edit was cancelled. Ten simultaneous requests for the same edit then make one new job, and the
+    key of each request returns it.
     """
     first = api.post("/v1/edits", edit_body()).json()
     api.post(first["links"]["cancel"])

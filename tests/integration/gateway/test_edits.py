@@ -22,7 +22,10 @@ def api(callers: Callers) -> Api:
 
 
 def test_put_one_in(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """An edit is answered 202 with its address and the job with links; the picture is stored."""
+    """
+    An edit is answered 202 with the job and its links, and `Location` has the job's address. The input picture is
+    stored.
+    """
     answer = api.post("/v1/edits", edit_body(tags={"order": "17"}, priority="high", max_charges=1))
     assert answer.status_code == 202, answer.text
     job = answer.json()
@@ -38,8 +41,7 @@ def test_put_one_in(api: Api, edit_body: Callable[..., Any], client: Any) -> Non
 
 def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    The same key and request return the same job, marked `replayed`; another request is a 422; each tenant has its own
-    keys.
+    The same key and request return the same job, marked `replayed`. The same key with another request is answered 422.
     """
     first = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
     again = api.post("/v1/edits", edit_body(), headers={"Idempotency-Key": "order 17"})
@@ -55,7 +57,9 @@ def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) 
 def test_a_key_is_remembered_when_its_picture_is_gone(
     api: Api, edit_body: Callable[..., Any], simulator: Simulator
 ) -> None:
-    """A repeated request returns its job, without another fetch of the picture."""
+    """
+    A request repeated with its key returns the first job. A request whose picture cannot be fetched is answered 422.
+    """
     body = edit_body(init_image=simulator.portrait_url + "?once")
     first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
     assert first.status_code == 202
@@ -65,7 +69,7 @@ def test_a_key_is_remembered_when_its_picture_is_gone(
 
 
 def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> None:
-    """If the job does not end in time, the answer is 202 and the job goes on."""
+    """If a job does not end within the time of `Prefer: wait`, the answer is 202 and the job stays queued."""
     started = time.monotonic()
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=1"})
     assert answer.status_code == 202
@@ -74,7 +78,7 @@ def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> No
 
 
 def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """All faults of a request are reported together, without the prompt and the URL; nothing is enqueued."""
+    """The refusal of a request names all of its wrong fields together, and nothing is enqueued."""
     bad = edit_body(
         prompt="", steps=0, guidance_scale="7", priority=[], tags=[], events=[[1]], unknown=1, deadline_s=True
     )
@@ -90,7 +94,7 @@ def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client:
 
 
 def test_bodies_that_are_none(api: Api) -> None:
-    """A body that is no JSON, no object, of another type or too large gets its own status."""
+    """A body that is not JSON or not an object is answered 400, another type 415, and a body that is too large 413."""
     headers = {"Content-Type": "application/json"}
     problem(api.post("/v1/edits", content=b"{", headers=headers), "malformed-body", 400)
     problem(api.post("/v1/edits", content=b"[" * 50_000, headers=headers), "malformed-body", 400)
@@ -101,7 +105,7 @@ def test_bodies_that_are_none(api: Api) -> None:
 
 
 def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
-    """Without a key, with a wrong one and with a revoked one the request is refused."""
+    """A request without a key, with a wrong key or with a revoked key is answered 401."""
     for secret in ("", "rtk_wrong", "bearer"):
         answer = callers.with_secret(secret).post("/v1/edits", edit_body())
         problem(answer, "unauthorized", 401)
@@ -112,7 +116,9 @@ def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: C
 
 
 def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """On every route, another tenant's job is a 404 like an unknown one; a key of role ops sees it."""
+    """
+    On every route, the job of another tenant is answered 404, as an unknown job is. A key of role ops sees the job.
+    """
     job = api.post("/v1/edits", edit_body()).json()
     stranger, ops = callers("globex"), callers("staff", "ops")
     unknown = problem(stranger.get("/v1/edits/ed_unknown"), "not-found", 404)
@@ -126,7 +132,9 @@ def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Pages return each job once, newest first, though many jobs were enqueued at the same instant."""
+    """
+    Pages return each of 25 jobs once, although these were enqueued at the same instant. A wrong filter is answered 422.
+    """
     items = api.post("/v1/edits/batch", {"edits": [edit_body(tags={"n": str(n % 3)}) for n in range(25)]}).json()[
         "items"
     ]
@@ -148,7 +156,10 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
 
 
 def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any]) -> None:
-    """Valid items are enqueued and invalid ones reported, in order; the batch repeated with its key adds nothing."""
+    """
+    In a batch, valid items are enqueued and invalid items are reported, in order. A repeated batch with the same key
+    adds no job.
+    """
     body = {
         "edits": [edit_body(), edit_body(steps=99), 7, edit_body(tags={"n": "3"}), edit_body(init_image="ftp://x/y")]
     }
@@ -165,7 +176,9 @@ def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any
 
 
 def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
-    """A waiting job is cancelled, and can be replayed; an open job cannot be replayed."""
+    """
+    A waiting job can be cancelled, and a cancelled job can be replayed. The replay of an open job is answered 409.
+    """
     job = api.post("/v1/edits", edit_body()).json()
     problem(api.post(job["links"]["replay"]), "conflict", 409)
     assert api.post(job["links"]["cancel"]).json()["outcome"] == "cancelled"
@@ -176,7 +189,7 @@ def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
 
 
 def test_jobs_in_every_state_are_listed(callers: Callers, kit: LaneKit) -> None:
-    """Jobs that the stores moved by hand are listed as those of a worker are, whatever state they are in."""
+    """Five jobs, which the test moved into five states without a worker, are all listed."""
     for decision in (Succeed(IMAGE), Fail("spam_filter", "no", retryable=True), Retry(60.0, "queue_full", "later")):
         job = kit.new()
         kit.enqueue(job)
@@ -225,8 +238,8 @@ def test_duplicates_share_one_job(
     api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
 ) -> None:
     """
-    With the tenant's option, the same bytes, prompt and numbers are one job, whatever the URL; without it, they are
-    not.
+    For a tenant that shares duplicates, edits with equal bytes, prompt and numbers are one job, whatever the URL. For
+    another tenant they are separate jobs.
     """
     assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
     TenantStore(client).set_tenant("globex", share_duplicates=True)

@@ -1,4 +1,4 @@
-"""Health routes, and who may read images, over HTTP."""
+"""Tests of the health routes, and of reading images over HTTP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Gateway(NamedTuple):
-    """A running gateway and the store behind it."""
+    """A running gateway: its port, the folder of its blob store, and its Redis."""
 
     port: int
     blobs: Path
@@ -49,7 +49,7 @@ class Gateway(NamedTuple):
         return answer
 
     def key(self) -> str:
-        """An API key of the tenant `acme`."""
+        """Create an API key of the tenant `acme` and return its secret."""
         client = connect(Settings.load(redis_url=f"{self.redis.connection_url}/0"))
         _, secret = TenantStore(client).create_key("acme")
         client.close()
@@ -82,7 +82,9 @@ def test_health(gateway: Gateway) -> None:
 
 
 def test_an_image_by_its_link(gateway: Gateway) -> None:
-    """An image has its media type and may be cached for ever; a browser cannot run it as a page."""
+    """
+    A link returns the image with its media type. A browser may cache the image for ever and cannot run it as a page.
+    """
     answer = gateway.ask(gateway.put(PNG))
     assert (answer.status, answer.body) == (200, PNG)
     assert answer.headers["content-type"] == "image/png"
@@ -92,7 +94,7 @@ def test_an_image_by_its_link(gateway: Gateway) -> None:
 
 
 def test_head_and_unchanged(gateway: Gateway) -> None:
-    """HEAD returns the headers without the bytes; a request with the known ETag gets a 304."""
+    """HEAD returns the headers without the bytes. A request with the known ETag is answered 304."""
     path = gateway.put(PNG)
     head = gateway.ask(path, "HEAD")
     assert (head.status, head.body) == (200, b"")
@@ -102,7 +104,7 @@ def test_head_and_unchanged(gateway: Gateway) -> None:
 
 
 def test_unknown_bytes_are_no_page(gateway: Gateway) -> None:
-    """A blob that is no image is sent as a file to save, never as HTML."""
+    """A blob that is not an image is sent as `application/octet-stream`, not as HTML."""
     path = gateway.put(b"<script>alert(1)</script>", "html")
     assert gateway.ask(path).headers["content-type"] == "application/octet-stream"
 
@@ -119,7 +121,10 @@ def test_unknown_bytes_are_no_page(gateway: Gateway) -> None:
     ],
 )
 def test_what_is_not_there(gateway: Gateway, path: str) -> None:
-    """A missing image, a path outside the store and an unknown route get the same problem."""
+    """
+    A missing image, a path outside the store and an unknown route are answered 404 with a problem that is not
+    retryable.
+    """
     answer = gateway.ask(path, Authorization=f"Bearer {gateway.key()}")
     assert answer.status == 404
     assert answer.headers["content-type"] == "application/problem+json"

@@ -94,12 +94,12 @@ HARMLESS = {
     ("prompt", '"' + "9" * 300 + '"'),
     ("prompt", '"\\u0000"'),
 }
-"""Values that the field takes."""
+"""Pairs of a field and a JSON value that this field accepts."""
 
 
 @pytest.fixture(scope="module")
 def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway that may connect only to the public internet, as in production."""
+    """Yield the URL of a gateway that may connect only to the public internet, as in production."""
     strict = {"RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS": "", "RETOUCH_PUBLIC_URL": "https://images.example.com"}
     with running_gateway({**worker_environment, **strict}) as (url, _):
         yield url
@@ -107,14 +107,15 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 
 @pytest.fixture
 def trap() -> Iterator[RawServer]:
-    """A server at a private address that no request may reach."""
+    """Yield a server at a private address that no request may reach."""
     with RawServer(answering(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as server:
         yield server
 
 
 def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawServer) -> None:
     """
-    Each answer is the right problem and repeats nothing of the request; the only valid request makes the only job.
+    Each hostile request is answered with the right problem, which repeats neither prompt nor URL. The only job is that
+    of the only valid request, and no private server is reached.
     """
     api, stranger = callers("acme"), callers("globex")
     jpeg = {"Content-Type": "image/jpeg"}
@@ -136,7 +137,7 @@ def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawSer
 
 
 def judged(answer: httpx.Response, *statuses: int) -> str:
-    """Return what is wrong with an answer, or an empty text."""
+    """Return the fault of an answer, or an empty text if the answer is a problem with one of `statuses`."""
     if answer.status_code not in statuses:
         return f"expected {statuses}, got {answer.status_code} {answer.text[:200]}"
     if answer.headers["content-type"] != "application/problem+json":
@@ -194,7 +195,7 @@ def no_key(n: int, api: Api, _s: Api, good: Good, _job: str, _port: int) -> str:
 
 
 def test_many_slow_bodies_at_once(callers: Callers, gateway_url: str, client: Any) -> None:
-    """Forty connections that send one byte and wait get a 408, and others are served meanwhile."""
+    """Forty requests whose bodies stop after one byte are answered 408. Meanwhile another request is served."""
     api = callers()
     host, port = gateway_url.removeprefix("http://").split(":")
     head = f"POST /v1/edits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\n"

@@ -54,7 +54,10 @@ def gateway_url(running: tuple[str, Spoken]) -> str:
 
 @pytest.fixture
 def exchange(gateway_url: str) -> Exchange:
-    """A function that sends pieces of bytes on one connection, and returns the statuses until the gateway closes it."""
+    """
+    Return a function that sends pieces of bytes on one connection. It returns the statuses of all answers until the
+    gateway closes the connection; a reset without an answer counts as 400.
+    """
     host, port = gateway_url.removeprefix("http://").split(":")
 
     def send(*pieces: bytes) -> list[int]:
@@ -91,7 +94,7 @@ def test_habits_of_clients(
     habit: str, cut: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
     """
-    Requests as JDK, curl, Go, .NET and a WebSocket client send them make one job each, and the connection stays usable.
+    A request as JDK, curl, Go, .NET or a WebSocket client sends it makes one job, and the connection stays usable.
     """
     body = json.dumps(edit_body()).encode()
     head = habit.format(host=api.url[7:], secret=api.secret, length=len(body)).encode()
@@ -118,7 +121,7 @@ def test_offers_in_one_stream(api: Api, exchange: Exchange, edit_body: ParsedEdi
 
 
 def smuggled(api: Api, edit_body: ParsedEdit) -> bytes:
-    """Return the bytes of a request that would enqueue a job if the gateway read it as one."""
+    """Return the bytes of a valid request, which enqueue a job if the gateway reads them as a request."""
     body = json.dumps(edit_body()).encode()
     return GO.format(host="x", secret=api.secret, length=len(body)).encode() + body
 
@@ -182,7 +185,7 @@ def test_no_tunnel_and_no_chunks_of_old(
 
 @pytest.mark.parametrize("habit", [JDK, GO], ids=["offer", "plain"])
 def test_a_body_that_is_a_request(habit: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """A body that looks like a request is refused as invalid JSON; that request is not carried out."""
+    """A body that looks like a request is refused as invalid JSON, and is not read as a request."""
     body = smuggled(api, edit_body)
     head = habit.format(host="x", secret=api.secret, length=len(body)).encode()
     assert exchange(head, body, LAST) == [400, 200]
@@ -191,7 +194,7 @@ def test_a_body_that_is_a_request(habit: str, api: Api, exchange: Exchange, edit
 
 @pytest.mark.parametrize("habit", [JDK, GO], ids=["offer", "plain"])
 def test_junk_behind_a_request(habit: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any) -> None:
-    """After invalid bytes that follow a whole request, that request is still answered 202; then the connection ends."""
+    """If invalid bytes follow a whole request, the request is still answered 202, and the connection ends."""
     body = json.dumps(edit_body()).encode()
     head = habit.format(host="x", secret=api.secret, length=len(body)).encode()
     assert exchange(head + body + b"\x00junk\r\n\r\n") == [202]

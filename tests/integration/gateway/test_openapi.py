@@ -40,7 +40,10 @@ def test_generated_requests(ops: Api) -> None:
 
 
 def test_allow_is_what_an_address_takes(callers: Callers) -> None:
-    """On every path, even with odd ids, a method is accepted, or refused with 405 and the list of accepted methods."""
+    """
+    On every path, even with odd ids, a method is accepted or answered 405. `Allow` of a 405 has exactly the accepted
+    methods.
+    """
     nobody = callers.with_secret()
     described = nobody.get("/openapi.json").json()["paths"]
     odd = [path.replace("{id}", odd_id) for path in described for odd_id in ("ed_x", "%3F", "a%23b", "a%0Ab")]

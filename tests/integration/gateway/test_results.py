@@ -1,4 +1,4 @@
-"""A finished job over HTTP: image, thumbnail and timeline, and its events while they happen and afterwards."""
+"""Tests of a finished job over HTTP: image, thumbnail, timeline, events and deliveries."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def done(api: Api, edit_body: Callable[..., Any]) -> dict[str, Any]:
 
 
 def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
-    """Read server-sent events to the end of the stream."""
+    """Read server-sent events to the end of the stream; return the id, name and data of each event."""
     messages = []
     for block in "".join(stream.iter_text()).split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
@@ -47,7 +47,10 @@ def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
 
 
 def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
-    """With `Prefer: wait` the answer is 200 with the finished job, and names the granted wait."""
+    """
+    With `Prefer: wait` the answer is 200 with the finished job. `Preference-Applied` has the granted wait of at most 60
+    s.
+    """
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=900"})
     assert answer.headers["preference-applied"] == "wait=60"
     assert (answer.status_code, answer.json()["state"]) == (200, "succeeded")
@@ -56,8 +59,8 @@ def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
 
 def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -> None:
     """
-    The image is read by its route and by its link; the thumbnail is made on request; with a known ETag no bytes are
-    sent.
+    The image and its thumbnail are read by their routes and by their links. A request with the known ETag is answered
+    304.
     """
     image = api.get(done["links"]["image"])
     nobody = callers.with_secret()
@@ -69,7 +72,7 @@ def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -
 
 
 def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any]) -> None:
-    """A link without its signature, with another expiry or for another image needs an API key."""
+    """A link without its signature needs an API key. A link with another expiry, signature or image is answered 403."""
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
@@ -91,7 +94,9 @@ def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]
 
 
 def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Tenants that made or uploaded the same bytes all own them; another tenant does not."""
+    """
+    Each tenant that uploaded a picture or used it as input can read it without a signature. Another tenant gets 404.
+    """
     photo = PHOTO.read_bytes()
     uploads = [callers(tenant).post("/v1/uploads", content=photo, headers=JPEG) for tenant in ("acme", "globex")]
     bare = path_of(uploads[0].json()["url"]).partition("?")[0]
@@ -103,7 +108,8 @@ def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., A
 
 def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
     """
-    Our own link as input is accepted if it is signed, or from its owner; a changed, expired or foreign one is refused.
+    As input, a signed link of ours is accepted from every tenant, and a link without a signature only from the owner. A
+    changed or expired link is refused.
     """
     acme, stranger = callers("acme"), callers("globex")
     link = acme.post("/v1/uploads", content=PHOTO.read_bytes(), headers=JPEG).json()["url"]
@@ -119,7 +125,10 @@ def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callabl
 
 
 def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Each image and thumbnail has an index in the routes and a link, and is in the feed's and the stream's event."""
+    """
+    Each image and its thumbnail are read by `index` and by a link. The final event, in the stream and in the feed, has
+    all images.
+    """
     job = api.post("/v1/edits", edit_body(extra={"samples": 3}), headers={"Prefer": "wait=15"}).json()
     results, links, nobody = job["results"], job["links"], callers.with_secret()
     assert (len(results), job["result"]) == (3, results[0])
@@ -141,7 +150,7 @@ def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callab
 
 
 def test_the_drop_in_lists_several_images(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """`output` is a list for several images, and one link for one image, as in the endpoint's answers."""
+    """For several images, `output` is a list of links; for one image it is one link, as in the endpoint's answers."""
     one = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body()}).json()
     several = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body(samples=2)}).json()
     assert one["output"].startswith("http")
@@ -183,7 +192,7 @@ def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simula
 
 
 def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> None:
-    """With `Last-Event-ID` the stream begins after that event; after the last event it is empty."""
+    """With `Last-Event-ID` the stream begins after that event. After the last event the stream is empty."""
     with api.stream(done["links"]["events"], Last_Event_ID="1") as stream:
         messages = messages_of(stream)
     assert messages[0][0] == 2
@@ -194,7 +203,9 @@ def test_watching_again_from_where_one_was(api: Api, done: dict[str, Any]) -> No
 
 
 def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
-    """The feed returns each event of the tenant once, page by page; an empty page still has the next cursor."""
+    """
+    The feed returns each event of the tenant once, page by page. An empty page still has a cursor for the next read.
+    """
     callers("globex").post("/v1/edits", edit_body(prompt="make it autumn"), headers={"Prefer": "wait=15"})
     seen, cursor = [], "0"
     while True:
@@ -214,7 +225,10 @@ def test_the_feed_goes_on_from_a_cursor(api: Api, callers: Callers, edit_body: C
 
 
 def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """With `Prefer: wait` an empty page waits for an event of the tenant; other tenants' events do not end the wait."""
+    """
+    With `Prefer: wait`, a read of the feed waits for an event of the tenant. Events of other tenants do not end the
+    wait.
+    """
     cursor = api.get("/v1/events", params={"after": "latest"}).json()["next_cursor"]
     pages: list[Any] = []
 
@@ -234,7 +248,9 @@ def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable
 
 
 def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
-    """A list with ids has exactly these jobs, in that order, without those of other tenants."""
+    """
+    A list by ids has the tenant's jobs in the order of the ids. It leaves out unknown ids and jobs of other tenants.
+    """
     foreign = callers("globex").post("/v1/edits", edit_body(prompt="make it autumn")).json()
     other = api.post("/v1/edits", edit_body(prompt="make it spring")).json()
     wanted = [other["id"], "ed_000000000000000000000000", done["id"], foreign["id"]]
@@ -247,7 +263,7 @@ def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, Any]) -> None:
-    """A producer sees the usage of its tenant, and a key of role ops sees all."""
+    """A key of role producer gets the usage of its tenant, and a key of role ops that of all tenants."""
     assert done["state"] == "succeeded"
     assert [(row["key"], row["useful"]) for row in api.get("/v1/usage").json()["data"]] == [("acme", 1)]
     assert callers("globex").get("/v1/usage").json()["data"] == []
@@ -259,8 +275,8 @@ def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, An
 
 def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Callable[..., Any], sink: Sink) -> None:
     """
-    A receiver gets the final event of every job; its deliveries are listed, read, and redelivered one by one or all at
-    once.
+    A receiver gets the final event of every job. Its deliveries are listed and read, and are redelivered by id or since
+    an instant.
     """
     made = api.post("/v1/receivers", {"url": sink.url + "/all"})
     assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")
@@ -287,7 +303,10 @@ def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Cal
 def test_what_cannot_be_sent_again_says_so(
     api: Api, client: Any, done: dict[str, Any], edit_body: Callable[..., Any], sink: Sink
 ) -> None:
-    """The redelivery of an event whose job is no longer on record is refused, alone or among others."""
+    """
+    If the job of an event is no longer on record, a redelivery of this event is answered 409. A redelivery of all
+    events of a receiver counts it as `gone`.
+    """
     receiver = api.post("/v1/receivers", {"url": sink.url + "/all"}).json()["id"]
     job = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=15"}).json()["id"]
     assert eventually(lambda: api.get("/v1/deliveries?state=delivered").json()["data"])

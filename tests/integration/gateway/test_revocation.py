@@ -1,4 +1,6 @@
-"""When a key is revoked or erased, its open streams, feeds and waits end; those of other keys go on."""
+"""
+When a key is revoked or its record is deleted, its open streams, feeds and waits end. Requests of other keys go on.
+"""
 
 from __future__ import annotations
 
@@ -25,12 +27,12 @@ def by_store(client: Any, api: Api) -> None:
 
 
 def by_erasure(client: Any, api: Api) -> None:
-    """Delete the key's record."""
+    """Delete the record of the caller's key."""
     client.delete(keys.api_key(digest_of(api.secret)))
 
 
 class Open:
-    """A request that stays open in a thread: its status, what it has received so far, and whether it is over."""
+    """A request that runs in a thread: its status, the text that it has received, and whether it is over."""
 
     def __init__(self, send: Callable[[Open], None]) -> None:
         self.status, self.text, self.is_over = 0, "", False
@@ -64,7 +66,9 @@ def wait_of(ask: Callable[[], httpx.Response]) -> Open:
 
 
 def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Open]:
-    """Open one request of each kind with the caller's key; return them by kind."""
+    """
+    Open a stream, a read of the feed and a wait for a job with the caller's key; return the requests by these names.
+    """
     return {
         "stream": stream_of(api, job),
         "feed": wait_of(lambda: api.get("/v1/events?after=latest", headers={"Prefer": "wait=18"})),
@@ -74,7 +78,7 @@ def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Op
 
 @pytest.fixture
 def paused(queue: Any) -> Any:
-    """A queue whose lane is paused, so that jobs wait and requests that wait for them stay open."""
+    """Yield a queue whose lane is paused: jobs wait, and requests that wait for a job stay open."""
     queue.pause()
     yield queue
     queue.resume()
@@ -84,7 +88,10 @@ def paused(queue: Any) -> Any:
 def test_what_is_open_ends_with_its_key(
     revoke: Revoke, paused: Any, callers: Callers, client: Any, edit_body: Callable[..., Any]
 ) -> None:
-    """The key's stream, feed and wait end, the last two with 401; those of another tenant stay open."""
+    """
+    When a key is revoked, its stream ends, and its feed and its wait are answered 401. Requests of another tenant stay
+    open.
+    """
     ours, theirs = callers("acme"), callers("globex")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for api in (ours, theirs)]
     revoked, valid = (opened_by(api, job, edit_body) for api, job in zip((ours, theirs), jobs, strict=True))

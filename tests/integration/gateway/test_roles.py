@@ -1,4 +1,4 @@
-"""The table of roles: each route that changes something, each role, and requests from this site and from others."""
+"""Tests of the table of roles: each unsafe route is called by each role, from this site and from others."""
 
 from __future__ import annotations
 
@@ -35,14 +35,19 @@ def unsafe_routes() -> list[tuple[str, str]]:
 
 
 def test_each_route_that_changes_something_is_in_the_table() -> None:
-    """The table has exactly the routes that change something; other routes are refused to all roles."""
+    """
+    The table has exactly the routes with an unsafe method. A route that is not in the table is refused to all roles.
+    """
     assert unsafe_routes() == sorted(CHANGES)
     assert not any(allows(role, "POST", "/v1/new") for role in ALL)
 
 
 @pytest.fixture
 def keys_of(callers: Callers, client: Any) -> Callable[[str], Api]:
-    """A function that returns a caller with a key of the given role."""
+    """
+    Return a function that returns a caller with a key of a role; role `none` has no key, and role `revoked` a revoked
+    key.
+    """
 
     def caller(role: str) -> Api:
         if role == "none":
@@ -80,7 +85,10 @@ def was_let_in(answer: httpx.Response, path: str) -> bool:
 
 
 def test_a_viewer_sees_all_tenants_and_changes_nothing(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """A viewer reads the jobs, usage and metrics of every tenant, and may not even cancel a job."""
+    """
+    A viewer reads the jobs, usage and metrics of every tenant. Cancels, bulk runs and the audit log are refused with
+    403.
+    """
     api, viewer, ops = callers(), callers("watchers", "viewer"), callers("staff", "ops")
     ops.post("/v1/pause")
     job = api.post("/v1/edits", edit_body()).json()["id"]

@@ -18,7 +18,7 @@ from tests.lane_kit import IMAGE, LaneKit
 
 @pytest.fixture
 def worked(kit: LaneKit, callers: Callers) -> Iterator[LaneKit]:
-    """Two jobs of acme, one of which failed, and a waiting job of globex."""
+    """Yield a `LaneKit` with two jobs of acme, of which one failed, and a waiting job of globex."""
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit), "failed", GIVE_UP)
     kit.lanes.pause()
@@ -28,7 +28,10 @@ def worked(kit: LaneKit, callers: Callers) -> Iterator[LaneKit]:
 
 
 def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
-    """A producer sees its tenant, and a key of role ops all tenants; only keys that see all get rows by account."""
+    """
+    A key of role producer gets the numbers of its tenant, a key of role ops those of all. Rows by account are refused
+    to a producer.
+    """
     acme, globex, ops = callers("acme"), callers("globex"), callers("staff", "ops")
     answer = acme.get("/v1/stats", params={"by": "tenant"}).json()
     assert (answer["total"]["enqueued"], answer["total"]["failures"]) == (2, {"endpoint_failed": 1})
@@ -47,7 +50,7 @@ def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
 
 
 def test_since_narrows_the_range(worked: LaneKit, callers: Callers, client: Any) -> None:
-    """What happened before `since` is not counted."""
+    """Jobs that were enqueued before `since` are not counted; by default, `since` is an hour ago."""
     age_minutes(client, 90)
     ops = callers("staff", "ops")
     assert ops.get("/v1/stats").json()["total"]["enqueued"] == 0

@@ -27,13 +27,13 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 @pytest.fixture(scope="module")
 def gateways(worker_environment: dict[str, str]) -> Iterator[list[str]]:
-    """Three gateways on one store."""
+    """Yield the URLs of three gateways on one store."""
     with ExitStack() as running:
         yield [running.enter_context(running_gateway(worker_environment))[0] for _ in range(3)]
 
 
 def scraped(url: str, client: Any, path: str = "/metrics/store") -> Samples:
-    """Return all samples of one gateway."""
+    """Return all samples of one gateway at `path`: the value for each name and labels."""
     api = Api(url, TenantStore(client).create_key("staff", "ops", "test")[1])
     try:
         text = api.get(path).text
@@ -48,7 +48,10 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 
 def test_each_gateway_has_the_same_numbers(gateways: list[str], kit: LaneKit, client: Any) -> None:
-    """Three gateways return the same numbers as history, before and after minutes are rolled up."""
+    """
+    Three gateways return the same numbers, before and after minutes are rolled up. The numbers equal those of the
+    history.
+    """
     kit.open(5, 0.0)
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit), "refused", Fail("bad_key", "no", retryable=False))
@@ -83,7 +86,9 @@ def test_what_may_fire_begins_at_zero(gateways: list[str], client: Any) -> None:
 
 
 def test_labels_are_bounded_and_hold_no_ids(gateways: list[str], kit: LaneKit, client: Any) -> None:
-    """At most 50 tenants are labels; no label is an id, an address or a tag; each name ends in its unit."""
+    """
+    At most 50 tenants are labels, and no label is an id, an address or a tag. Names of durations end in their unit.
+    """
     kit.fail_delivery("acme", "https://planted.example/hook", DeliveryOutcome(503, ""))
     for number in range(TENANTS_MOST + 20):
         one_job(kit, f"tenant-{number}", tags={"order": "secret-17"})
@@ -98,7 +103,7 @@ def test_labels_are_bounded_and_hold_no_ids(gateways: list[str], kit: LaneKit, c
 
 
 def test_process_numbers_are_apart(gateways: list[str], client: Any) -> None:
-    """`/metrics` has the numbers of one gateway and none of the store; no name is in both."""
+    """`/metrics` has the numbers of the gateway's process, `/metrics/store` those of the store. No name is in both."""
     process, store = scraped(gateways[0], client, "/metrics"), scraped(gateways[0], client)
     assert {name for name, _ in process}.isdisjoint(name for name, _ in store)
     assert any(name == "retouch_build_info" for name, _ in process)
@@ -106,7 +111,10 @@ def test_process_numbers_are_apart(gateways: list[str], client: Any) -> None:
 
 
 def test_gauges_of_ages_and_budgets(kit: LaneKit, client: Any) -> None:
-    """Ages grow from the instants on record; a budget that is used up is 0, and reserved calls count as used."""
+    """
+    The age of the oldest waiting job grows with the time since its enqueueing. Reserved calls reduce what is left of a
+    budget.
+    """
     kit.open(2, 0.0)
     Ledger(client).set_limits("acme", budget=2)
     Ledger(client).set_limits("zeta", budget=5)

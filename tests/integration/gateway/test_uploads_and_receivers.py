@@ -28,7 +28,8 @@ def api(callers: Callers) -> Api:
 
 def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
     """
-    An upload returns the same URL for a file as body or in a form; anyone may read the URL, and an edit may use it.
+    A file as body and the same file in a form get the same URL. The URL can be read without a key, and an edit can use
+    it as input.
     """
     data = PORTRAIT.read_bytes()
     raw = api.post("/v1/uploads", content=data, headers={"Content-Type": "image/jpeg"})
@@ -42,7 +43,7 @@ def test_an_upload_becomes_an_init_image(api: Api, callers: Callers, edit_body: 
 
 
 def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
-    """An upload without a key, without a picture or with a wrong form is refused with the reason."""
+    """An upload without a key, with a file that is not an image, or with a malformed form is refused."""
     jpeg = {"Content-Type": "image/jpeg"}
     refusal = problem(api.post("/v1/uploads", content=b"<svg/>", headers=jpeg), "invalid-request", 422)
     assert refusal["faults"] == [{"field": "file", "message": "expected a PNG, JPEG or WebP image, got an SVG"}]
@@ -55,7 +56,9 @@ def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
 
 
 def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], client: Any) -> None:
-    """The log has no warning of the form parser, since these repeat what a form contains."""
+    """
+    After a wrong upload, the log has no warning of the form parser, since its warnings repeat the content of a form.
+    """
     with running_gateway(worker_environment) as (url, running):
         callers = Callers(url, client)
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
@@ -68,8 +71,8 @@ def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], clie
 
 def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
     """
-    A receiver is added, tested, rotated, disabled and removed; only its owner sees the secret, and only when it is
-    made.
+    A receiver is added, tested, rotated, disabled, enabled and removed. Its secret is returned only when it is made or
+    rotated. Other tenants get 404.
     """
     added = api.post("/v1/receivers", {"url": sink.url, "events": ["edit.failed"]}).json()
     own = f"/v1/receivers/{added['id']}"
@@ -91,7 +94,10 @@ def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) ->
 
 
 def test_receivers_come_in_pages(api: Api, callers: Callers) -> None:
-    """The cursor leads through all receivers of the tenant once, by id; ops lists all; wrong values are refused."""
+    """
+    Pages list each receiver of the tenant once, sorted by id. Role ops gets those of all tenants. A wrong limit or
+    cursor is refused.
+    """
     made = [api.post("/v1/receivers", {"url": f"https://h.example/{place}", "every_job": False}) for place in range(5)]
     foreign = callers("globex").post("/v1/receivers", {"url": "https://h.example/0"}).json()["id"]
     own = sorted(one.json()["id"] for one in made)
@@ -123,7 +129,10 @@ def test_receivers_that_are_refused(api: Api) -> None:
 
 
 def test_the_switch_is_for_ops(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """Only ops can pause; while paused, nothing is dispatched; each key sees the waiting jobs of its own tenants."""
+    """
+    Only role ops can pause. While the lane is paused, a new job waits, and the status of each tenant counts its own
+    waiting jobs.
+    """
     problem(api.post("/v1/pause"), "forbidden", 403)
     ops = callers("staff", "ops")
     assert ops.post("/v1/pause").json()["edits"]["paused"] is True
@@ -147,7 +156,10 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
 
 
 def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
-    """The receiver, the status and the metrics show since when and why it fails; another tenant sees none of it."""
+    """
+    The receiver and the status show since when and why a receiver fails, to its tenant and to ops. Another tenant's
+    status does not show this.
+    """
     receiver = LaneKit(client).fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
     failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]
     assert (failing["tenant"], failing["status"], failing["failures"]) == ("acme", 503, 1)
@@ -162,7 +174,7 @@ def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, caller
 
 
 def test_usage_comes_in_pages(api: Api, client: Any) -> None:
-    """Rows are sorted by key; the cursor leads to each row once, and the last page has none."""
+    """Pages of usage have each row once, sorted by key. The last page has no cursor."""
     day = day_of(time.time())
     client.hset(keys.ledger_tags("acme", day), mapping={f"order={place}": "1 0 0 0" for place in range(5)})
     client.expire(keys.ledger_tags("acme", day), 60)
@@ -176,7 +188,7 @@ def test_usage_comes_in_pages(api: Api, client: Any) -> None:
 
 
 def test_every_problem_has_a_page(api: Api) -> None:
-    """The type of a problem is an address that explains it."""
+    """The `type` of a problem is the path of an HTML page that explains it."""
     refusal = problem(api.get("/v1/edits/none"), "not-found", 404)
     page = api.get(refusal["type"])
     assert "Not found" in page.text

@@ -19,7 +19,10 @@ from tests.process_watch import alive, own_environment, run_retouch
 
 @pytest.mark.timeout(120)
 def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> None:
-    """The demo exits 0: the picture is saved, the webhook is verified twice, Flower is read, and no process is left."""
+    """
+    The demo saves the edited picture, verifies the webhook in two ways, reads the task from Flower, and leaves no
+    process.
+    """
     planted = {"RETOUCH_PIX2PIX_KEY": "sk-planted", "RETOUCH_STORE_URL": "s3://nowhere", "RETOUCH_MAX_ATTEMPTS": "1"}
     ended = subprocess.run(
         [sys.executable, "-m", "retouch_ops.cli", "demo"],
