@@ -1,4 +1,4 @@
-"""Fails each unit test that tries to open a connection."""
+"""Makes each unit test fail that tries to open a connection."""
 
 from __future__ import annotations
 

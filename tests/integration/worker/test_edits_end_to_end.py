@@ -1,6 +1,4 @@
-"""
-An edit from enqueueing to webhook, as a backend and its receivers see it; worker, broker, store and simulator are real.
-"""
+"""An edit from enqueueing to webhook, with a real worker, broker, store and simulator, as a backend sees it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""House rules that no linter knows: import layers, sizes, docstrings and assertions of tests, no stubs."""
+"""House rules that no linter checks: import layers, sizes, docstrings and assertions of tests, no stubs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def third_party(path: Path) -> set[str]:
 
 
 def length(function: Function) -> int:
-    """Return the lines of a function without decorators and docstring."""
+    """Return the number of lines of a function, without its decorators and its docstring."""
     assert function.end_lineno is not None
     whole = function.end_lineno - function.lineno + 1
     if ast.get_docstring(function) is None:
@@ -77,7 +77,7 @@ def length(function: Function) -> int:
 
 
 def test_retouch_stays_inside_its_base_install() -> None:
-    """Only the listed files of `retouch` import more than the base install, since a backend may have no more."""
+    """Only the files in ROOMS import packages beyond the base install, since a backend may have no other packages."""
     strays = {}
     for path in sources("retouch"):
         name = path.relative_to(ROOT).as_posix()
@@ -89,7 +89,8 @@ def test_retouch_stays_inside_its_base_install() -> None:
 
 def test_only_some_packages_import_heavy_libraries() -> None:
     """
-    No other module of `retouch` imports `egress` or `images`, so importing `retouch` never loads requests or Pillow.
+    No module outside `retouch.egress` and `retouch.images` imports them directly, so `import retouch` loads neither
+    requests nor Pillow.
     """
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}
@@ -98,7 +99,10 @@ def test_only_some_packages_import_heavy_libraries() -> None:
 
 
 def test_importing_retouch_is_light() -> None:
-    """A new interpreter that imports `retouch` loads no HTTP client, Pillow, web framework or other package of ours."""
+    """
+    A new interpreter that imports `retouch` loads no HTTP client, no Pillow, no web framework, and none of our other
+    packages.
+    """
     heavy = ["requests", "PIL", "fastapi", "starlette", "obstore", "typer", *PACKAGES[1:]]
     code = f"import sys, retouch; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -132,14 +136,16 @@ def test_sizes_of_functions_and_files() -> None:
 
 
 def test_no_drawers() -> None:
-    """No module or folder has a name like `utils`, which does not say what is in it."""
+    """No module or folder has a name such as `utils` that does not describe its content."""
     folders = [path for name in (*FOLDERS, "tests") for path in (ROOT / name).rglob("*") if path.is_dir()]
     found = [named(path) for path in [*sources(*FOLDERS, "tests"), *folders] if path.stem in DRAWERS]
     assert found == []
 
 
 def test_tests_say_and_assert_what_they_show() -> None:
-    """Every test has a docstring and an assertion, its own or by `pytest.raises`."""
+    """
+    Every test has a docstring and an assertion: `assert`, `pytest.raises`, or a call of a function named `assert…`.
+    """
     faults = []
     for path in sources("tests"):
         for function in functions(path):
@@ -153,7 +159,10 @@ def test_tests_say_and_assert_what_they_show() -> None:
 
 
 def _asserts(node: ast.AST) -> bool:
-    """Return whether a node is an assert, `pytest.raises`, or a call of a helper whose name begins with `assert`."""
+    """
+    Return whether a node is an `assert`, a call of `pytest.raises`, or a call of a function whose name begins with
+    `assert`.
+    """
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
         return called == "pytest.raises" or called.split(".")[-1].startswith("assert")
@@ -161,7 +170,9 @@ def _asserts(node: ast.AST) -> bool:
 
 
 def test_no_loose_ends() -> None:
-    """There are no stubs, no notes of work to do, no skipped tests, and no lines excluded from coverage."""
+    """
+    There are no stubs, no notes about work left for later, no skipped tests, and no lines that coverage leaves out.
+    """
     ours = list(sources(*FOLDERS, "tests"))
     found = [named(path) for path in ours if LOOSE_ENDS.search(path.read_text())]
     dodged = [named(path) for path in sources("tests") if DODGES.search(path.read_text())]
@@ -170,7 +181,7 @@ def test_no_loose_ends() -> None:
 
 
 def test_no_sleep_of_a_second_in_tests() -> None:
-    """Tests, and programs in their strings, never sleep for a second or more."""
+    """No line of a test, and no program in a string, sleeps for a second or longer."""
     slept = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sources("tests")
@@ -182,20 +193,20 @@ def test_no_sleep_of_a_second_in_tests() -> None:
 
 @pytest.mark.parametrize("seconds", ["1", "60", "2.5", " 3 "])
 def test_the_check_finds_sleeps(seconds: str) -> None:
-    """A sleep of a second or more is found, in code and in a program in a string; half a second is allowed."""
+    """A sleep of a second or longer is found, in code and in a program in a string; a sleep of half a second is not."""
     assert SLEEP.search(f"time.sleep({seconds})")
     assert SLEEP.search(f"run('import time; time.sleep({seconds})')")
     assert not SLEEP.search("sleep(0.5)")
 
 
 def test_no_folder_of_tests_shadows_a_package() -> None:
-    """No folder under tests/ has the name of a package, or it would be imported in its place."""
+    """No folder under tests/ has the name of a package, since it could be imported in place of the package."""
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
     assert folders & set(PACKAGES) == set()
 
 
 def test_the_attempt_stays_the_shortest() -> None:
-    """The function that runs one attempt is under 25 lines without its docstring."""
+    """`run_edit`, which runs one attempt, has fewer than 25 lines without its docstring."""
     found = {
         function.name: function for function in functions(ROOT / "worker" / "retouch_worker" / "edits" / "attempt.py")
     }
