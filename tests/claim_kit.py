@@ -1,4 +1,4 @@
-"""Claims for tests of pure functions: claims of a job that no worker has had before."""
+"""Claims for tests of pure functions: claims of a job that no worker has claimed before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from retouch.store.records import Claim, JobSpec
 
 
 def fresh_claim(spec: JobSpec, now_at: float) -> Claim:
-    """Return the first claim of a job that was enqueued at `now_at` and has a deadline an hour later."""
+    """Return the first claim of a job that was enqueued at `now_at`, with a deadline an hour later."""
     return Claim(
         job="ed_1",
         fence=1,

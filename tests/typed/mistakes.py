@@ -1,6 +1,4 @@
-"""
-Calls that a type checker must refuse. mypy reports a line without an error, since its `type: ignore` is then unused.
-"""
+"""Calls that a type checker must refuse. Where mypy finds no error, it reports that the `type: ignore` is unused."""
 
 from __future__ import annotations
 

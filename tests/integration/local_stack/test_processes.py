@@ -1,4 +1,4 @@
-"""Real, harmless processes in a `Group`: restarts, pauses, one shutdown, no orphan."""
+"""Real, harmless processes in a `Group`: restarts, pauses between them, the shutdown, and no orphans."""
 
 from __future__ import annotations
 

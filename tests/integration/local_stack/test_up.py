@@ -141,7 +141,8 @@ def test_no_secret_is_on_record(stack: Spoken, folder: Path) -> None:
 
 def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
     """
-    A second `retouch up` in the same folder prints the process and address of the first, exits with 2, changes nothing.
+    A second `retouch up` in the same folder prints the process and the address of the first, and exits with 2. It
+    changes nothing.
     """
     before = record(folder)
     second = retouch("up", "--fresh", folder=folder)
@@ -152,7 +153,7 @@ def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
 
 
 def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
-    """If the gateway is killed, it is restarted on the same port."""
+    """A gateway that is killed is restarted on the same port."""
     known = record(folder)
     os.kill(known["pids"]["gateway"], signal.SIGKILL)
     assert "killed by SIGKILL" in stack.wait_for("gateway died")

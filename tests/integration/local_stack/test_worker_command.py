@@ -110,7 +110,7 @@ def test_the_grace_covers_a_call_in_flight() -> None:
 
 
 def test_lanes_are_read_from_text() -> None:
-    """Lanes are returned in a fixed order; the error for an unknown lane names the known ones."""
+    """`parse_lanes` returns lanes in a fixed order; its error for an unknown lane has the names of all lanes."""
     assert parse_lanes(" deliveries, edits") == ("edits", "deliveries")
     for wrong in ("", ",", "edits,nothing"):
         with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):

@@ -93,8 +93,8 @@ def test_the_header_fault_says_when_to_come_again(simulator: Simulator) -> None:
 
 def test_list_and_flagged_answers(simulator: Simulator) -> None:
     """
-    The fault `list_output` returns the link in a list; `flagged` marks the answer as NSFW, and its picture is one flat
-    colour.
+    The fault `list_output` returns the link in a list. The fault `flagged` marks the answer as NSFW and returns a
+    picture of one colour.
     """
     simulator.faults(next=[{"kind": "list_output"}, {"kind": "flagged"}])
     listed, flagged = post(simulator, "one").json(), post(simulator, "two").json()
@@ -105,8 +105,8 @@ def test_list_and_flagged_answers(simulator: Simulator) -> None:
 
 def test_processing_that_never_ends_well(simulator: Simulator) -> None:
     """
-    The fetch after processing_forever is still processing, after fetch_not_found it finds no request, and after
-    processing_failed it has failed.
+    After the fault processing_forever a fetch answers `processing`. After fetch_not_found and processing_failed it
+    answers `failed`, each with its own message.
     """
     simulator.settings(processing_s=0)
     kinds = ("processing_forever", "fetch_not_found", "processing_failed")
@@ -184,7 +184,7 @@ def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator)
 
 
 def test_a_slow_download_arrives_whole(simulator: Simulator) -> None:
-    """A link with limited speed returns the same bytes as without the limit."""
+    """A link whose speed is limited returns the same bytes as before the limit."""
     link = post(simulator, "x").json()["output"]
     full = requests.get(link, timeout=10).content
     simulator.settings(output_bytes_per_s=2_000_000)

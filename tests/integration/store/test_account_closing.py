@@ -38,7 +38,7 @@ def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: 
 
 
 def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: AccountStore) -> None:
-    """An account stays closed when the answer to a call arrives that was in flight when the account closed."""
+    """A call is in flight when its account closes: the answer to this call does not open the account."""
     kit.open_accounts(account("a", 2), account("b", 1))
     first, _, third = several(kit, 3)
     under_way = post(kit, third.id)
@@ -173,8 +173,8 @@ def test_an_account_that_nobody_serves_gets_nothing(kit: LaneKit, store: Account
 
 def test_only_who_holds_the_account_claims_its_job(kit: LaneKit) -> None:
     """
-    A worker does not claim a job of an account that it does not serve; rescue sends the message to that account's
-    queue.
+    A worker cannot claim a job of an account that it does not serve; rescue sends the job's message to the queue of
+    that account.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)

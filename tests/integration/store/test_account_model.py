@@ -75,7 +75,7 @@ class Accounts(Lane):
         self.sweep()
 
     def round_of_good_workers(self) -> None:
-        """Open and serve all accounts, allow every job every account again, and run the round of the lane model."""
+        """Open and serve all accounts, let each job use each account again, and run the round of the lane model."""
         for name in NAMES:
             self.client.hdel(account_gate(name), "mode", "closed", "probing", "down", "open_until", "follower_until")
         self.kit.serve(*NAMES)

@@ -26,7 +26,7 @@ def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
 
 
 def test_no_account_has_more_in_flight_than_its_limit(kit: LaneKit, client: Any) -> None:
-    """However jobs begin and end, each account has exactly its limit in flight."""
+    """While enough jobs wait, each account has exactly its limit in flight, also after ten jobs have ended."""
     kit.open_accounts(account("default", 3), account("b", 1), account("c", 4))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"default": 3, "b": 1, "c": 4}
@@ -38,7 +38,7 @@ def test_no_account_has_more_in_flight_than_its_limit(kit: LaneKit, client: Any)
 
 
 def test_a_lower_tier_is_filled_first(kit: LaneKit) -> None:
-    """The second tier gets a job only while the first one is full."""
+    """An account of tier 2 gets a job only while the accounts of tier 1 are full."""
     kit.open_accounts(account("spare", 2, tier=2), account("main", 2))
     jobs = several(kit, 3)
     assert accounts_of(kit, *(job.id for job in jobs)) == ["main", "main", "spare"]

@@ -38,7 +38,7 @@ def disabled(client: Any) -> int:
 
 
 def test_a_scrape_does_not_read_receivers(kit: LaneKit, client: Any) -> None:
-    """With 500 receivers, of which 50 are disabled, the gauges take as many commands as with none."""
+    """The gauges take as many commands with 500 receivers, of which 50 are disabled, as without receivers."""
     before = commands_of(client)
     assert disabled(client) == 0
     most = commands_of(client) - before - 1

@@ -1,4 +1,6 @@
-"""Deliveries in the store: which receiver gets which event, how many at once, when one is disabled, redelivery."""
+"""
+Deliveries in the store: who gets which event, how many are sent at once, breakers, disabled receivers, redelivery.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,7 @@ def claim(kit: LaneKit, item: str) -> DeliveryClaim:
 
 
 def deliver(kit: LaneKit, item: str, status: int | None) -> None:
-    """Claim a delivery and settle it as answered with `status`; None is a timeout."""
+    """Claim a delivery and settle it with this status of the receiver's answer; None means that no answer came."""
     claimed = claim(kit, item)
     kit.deliveries.settle(claimed, settlement_of(DeliveryOutcome(status), claimed.number, claimed.by_hand, 0.0, 0.5))
 

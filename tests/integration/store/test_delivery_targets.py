@@ -44,7 +44,7 @@ def settle(kit: LaneKit, claim: DeliveryClaim, status: int | None, elapsed_s: fl
 
 
 def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
-    """Let a host answer quickly until it may have as many deliveries at once as a host can have."""
+    """Deliver `count` events quickly to a host, so that the host is proven and has the largest window."""
     ended(kit, tenant, url, count)
     while claims := under_way(kit):
         for claim in claims:

@@ -28,7 +28,7 @@ def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]
 
 
 def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
-    """A tenant with one job gets a slot within a few dispatches, though another tenant has 150 waiting jobs."""
+    """A tenant with one job gets a slot within seven dispatches, although another tenant has 150 waiting jobs."""
     kit.open(5, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(150)))
     messages += kit.enqueue(kit.new("small"))
@@ -45,7 +45,7 @@ def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
 
 
 def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
-    """Weights 1, 2 and 3 get slots as 1 : 2 : 3, within a tenth."""
+    """Tenants with the weights 1, 2 and 3 get slots in the ratio 1 : 2 : 3, within a tenth."""
     kit.open(4, 0.0)
     kit.lanes.pause()
     for tenant, weight in (("one", 1.0), ("two", 2.0), ("three", 3.0)):
@@ -150,7 +150,9 @@ def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
 
 
 def test_the_rate_gate_gives_tokens_by_time(kit: LaneKit, client: Any) -> None:
-    """With a rate of three a second, three jobs are dispatched at once, then one for each third of a second."""
+    """
+    With a rate of three a second, three jobs are dispatched at once, and after that one job each third of a second.
+    """
     kit.open(50, 3.0)
     kit.enqueue(*(kit.new() for _ in range(30)))
     assert len(kit.dispatched()) == 3
@@ -197,7 +199,7 @@ def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> No
 
 
 def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
-    """After the endpoint refused a POST because its queue is full, nothing is dispatched for up to two seconds."""
+    """After the endpoint refused a POST because its queue is full, nothing is dispatched for about a second."""
     kit.open(1, 0.0)
     kit.enqueue(kit.new(), kit.new())
     claim = kit.claim(kit.dispatched()[0])

@@ -193,8 +193,8 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
 
 def test_waits_that_cost_nothing_have_one_event(kit: LaneKit) -> None:
     """
-    Repeated refusals because of a full queue have one event in a row. An error that counts as a wait has an event each
-    time.
+    Refusals in a row because of a full queue have one event together; each error that counts as a wait has its own
+    event.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()

@@ -128,8 +128,8 @@ def test_workers_that_die_now_and_then_do_no_harm(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    An attempt that ends resets the count of deaths, so a delivery goes on after nine deaths, an attempt and nine
-    deaths.
+    An attempt that ends resets the count of deaths: nine deaths before an attempt and nine after it do not end a
+    delivery.
     """
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)

@@ -302,7 +302,7 @@ def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any
 
 
 def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """The same request with the same key is the same job; another request with that key is refused."""
+    """The same request with the same idempotency key returns the same job; another request with this key is refused."""
     first = queue.enqueue(edit("once"), idempotency_key="order-17")
     again = queue.enqueue(edit("once"), idempotency_key="order-17")
     assert (again.id, again.replayed, first.replayed) == (first.id, True, False)

@@ -131,8 +131,8 @@ def test_without_an_outside_address_all_is_as_before(
 @contextmanager
 def doomed_worker(environment: dict[str, str], point: str, passes: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """
-    Context manager that yields a worker process, which kills itself with SIGKILL when it passes `point` for the n-th
-    time (n is `passes`).
+    Context manager that yields a worker process, which kills itself with SIGKILL after it has passed `point` `passes`
+    times.
     """
     code = (
         "from pathlib import Path; from retouch_ops.worker_process import main; from "

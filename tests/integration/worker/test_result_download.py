@@ -44,7 +44,7 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """Return a claim of a job with a paid image that was downloaded `waits` times in vain."""
+    """Return a claim of a job whose paid image could not be downloaded `waits` times."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)

@@ -144,7 +144,10 @@ def test_bytes_that_come_while_a_blob_is_deleted_stay(
 
 
 def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `durable=False` `put` flushes nothing to disk. By default it flushes the file and its folders."""
+    """
+    With `durable=False` `put` flushes nothing to disk. By default it flushes the file, its folder and the store's
+    folder.
+    """
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
     FileBlobs(tmp_path / "a", "", durable=False).put(DATA, "png")

@@ -231,7 +231,7 @@ def test_a_claim_reads_what_the_scripts_wrote() -> None:
 
 
 def test_a_record_of_a_job_that_was_never_dispatched() -> None:
-    """The record of a job without a state in Redis is `queued` since it was enqueued."""
+    """A job without a state in Redis is read as `queued`, with the instant at which it was enqueued."""
     record = record_from("ed_1", SPEC.to_json(), "40.5", {})
     assert (record.state, record.created_at, record.charges, record.due_at) == ("queued", 40.5, (), None)
 

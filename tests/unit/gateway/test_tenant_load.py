@@ -58,7 +58,7 @@ def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: C
 
 
 def test_tenants_that_use_the_same_are_not_busy(load: TenantLoad) -> None:
-    """A tenant that uses much is not busy if the only other tenant uses as much."""
+    """A tenant that uses much is not busy if the only other tenant uses just as much."""
     for tenant in ("a", "b"):
         load.note(tenant, 10.0)
     assert not load.is_busy("a")
@@ -77,7 +77,10 @@ def test_timed_adds_the_duration_and_reports_it(load: TenantLoad, clock: Clock) 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0.0, 5.0), st.floats(0.0, 3.0)), max_size=60))
 def test_who_is_busy_uses_much_more_than_another(steps: list[tuple[str, float, float]]) -> None:
-    """After any steps, a busy tenant has used at least BUSY_S, and BUSY_TIMES as much as the tenant that used least."""
+    """
+    After any steps, a busy tenant has used at least BUSY_S, and at least BUSY_TIMES as much as the tenant that used
+    least.
+    """
     clock = Clock()
     load = TenantLoad(clock)
     for tenant, seconds, pause_s in steps:
