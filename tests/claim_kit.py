@@ -6,7 +6,7 @@ from retouch.store.records import Claim, JobSpec
 
 
 def fresh_claim(spec: JobSpec, now_at: float) -> Claim:
-    """Return the first claim of a job that was enqueued at `now_at`, with a deadline an hour later."""
+    """Return the first claim of a job that was enqueued at `now_at` and has a deadline an hour later."""
     return Claim(
         job="ed_1",
         fence=1,

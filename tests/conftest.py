@@ -265,7 +265,7 @@ def worker(worker_environment: dict[str, str], client: Any, tmp_path: Path) -> I
 def module_worker(
     worker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningWorker]:
-    """Yield one worker for all tests of a module, since a worker starts more slowly than most tests run."""
+    """Yield one worker for all tests of a module, since the start of a worker takes longer than most tests."""
     running = start_worker(worker_environment, tmp_path_factory.mktemp("worker") / "log")
     yield running
     running.kill()

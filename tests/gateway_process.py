@@ -100,12 +100,12 @@ class Callers:
 
 
 def path_of(link: str) -> str:
-    """Return a link without its scheme and host, since RETOUCH_PUBLIC_URL of the tests is not the gateway's address."""
+    """Return a link without its host, since RETOUCH_PUBLIC_URL of the tests is not the gateway's address."""
     return "/" + link.split("/", 3)[3]
 
 
 def problem(answer: httpx.Response, name: str, status: int) -> dict[str, Any]:
-    """Assert that an answer is a problem document of this type and status, and return its members."""
+    """Check that an answer is a problem of this type and status, and return its members."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     members: dict[str, Any] = json.loads(answer.text)

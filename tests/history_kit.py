@@ -1,4 +1,4 @@
-"""Moves recorded history into the past, so that tests do not wait until a minute is over."""
+"""Moves recorded history into the past, so that tests need not wait for a minute to be over."""
 
 from __future__ import annotations
 

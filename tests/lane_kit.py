@@ -1,4 +1,4 @@
-"""Drives the stores in tests of the lanes: a test moves jobs and time, and asserts invariants."""
+"""Drives the stores in tests of the lanes: the test moves jobs and time, and checks invariants."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class LaneKit:
         return self.jobs.enqueue(jobs)[1]
 
     def claim(self, job: str) -> Claim:
-        """Claim a job and return the claim; fail if the job cannot be claimed."""
+        """Claim a job, which must be claimable, and return the claim."""
         claim = self.jobs.claim(job, LEASE_S)
         assert claim is not None
         return claim

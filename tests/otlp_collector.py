@@ -69,7 +69,7 @@ class Collector:
             self.spans += [_span(service, one) for scope in part.scope_spans for one in scope.spans]
 
     def of(self, job: object, name: str) -> list[ExportedSpan]:
-        """Return the spans of a job with this name, in the order of their export."""
+        """Return a job's spans of one name, in the order of their export."""
         return [span for span in list(self.spans) if span.name == name and span.job == job]
 
     def inside(self, span: ExportedSpan) -> list[ExportedSpan]:

@@ -10,7 +10,7 @@ from retouch.store.lanes import Lanes
 
 
 def account(identity: str, **fields: Any) -> Account:
-    """Return an account with a limit of 2 and a key file that nobody reads; `fields` replace these values."""
+    """Return an account with two slots and a key file that nobody reads; `fields` replace these values."""
     return Account(identity, "https://a.example", "https://a.example/f", **{"key_file": "/k", "limit": 2, **fields})
 
 

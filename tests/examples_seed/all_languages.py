@@ -115,7 +115,7 @@ def test_java(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 
 def test_jdk_client(api: Api, simulator: Simulator, tmp_path: Path) -> None:
-    """Java's own HTTP client, which offers HTTP/2 with its request, enqueues a job over HTTP/1.1."""
+    """Java's own HTTP client, which offers HTTP/2 with each request, enqueues a job over HTTP/1.1."""
     if not shutil.which("javac"):
         install("default-jdk-headless")
     (tmp_path / "Main.java").write_text(JDK)

@@ -1,4 +1,4 @@
-"""Runs one of the endpoint's own examples against a gateway; only the host and the key in its text are changed."""
+"""Runs one of the endpoint's own examples against a gateway; only host and key in its text are changed."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
 
 
 def test_a_dead_part_is_started_again(stack: Spoken, folder: Path) -> None:
-    """A gateway that is killed is restarted on the same port."""
+    """If the gateway is killed, it is restarted on the same port."""
     known = record(folder)
     os.kill(known["pids"]["gateway"], signal.SIGKILL)
     assert "killed by SIGKILL" in stack.wait_for("gateway died")

@@ -21,7 +21,7 @@ from tests.lane_kit import LaneKit, account
 
 @st.composite
 def mixtures(draw: st.DrawFn) -> list[Account]:
-    """Draw one to four accounts with limits, tiers, weights, owners and fallbacks."""
+    """Draw some accounts with limits, tiers, weights, owners and fallbacks."""
     names = ["default", "b", "c", "d"][: draw(st.integers(1, 4))]
     return [
         account(

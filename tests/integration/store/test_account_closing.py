@@ -173,8 +173,8 @@ def test_an_account_that_nobody_serves_gets_nothing(kit: LaneKit, store: Account
 
 def test_only_who_holds_the_account_claims_its_job(kit: LaneKit) -> None:
     """
-    A worker cannot claim a job of an account that it does not serve; rescue sends the job's message to the queue of
-    that account.
+    A worker does not claim a job of an account that it does not serve; rescue sends the message to that account's
+    queue.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)

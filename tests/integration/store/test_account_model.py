@@ -65,7 +65,7 @@ class Accounts(Lane):
 
     @rule(name=names, mode=st.sampled_from(["pause", "drain", "resume", "test", "leave", "serve"]))
     def operate(self, name: str, mode: str) -> None:
-        """Pause, drain, resume or test an account, or let its workers stop or come back."""
+        """Pause, drain, resume or test an account, or let its workers leave and return."""
         if mode == "leave":
             self.client.hset(account_gate(name), "served_until", 1)
         elif mode == "serve":

@@ -49,7 +49,7 @@ def test_a_lower_tier_is_filled_first(kit: LaneKit) -> None:
 
 @pytest.mark.parametrize(("busy", "jobs"), [(1, 10_000), (7, 3_000)])
 def test_weights_hold_within_five_percent(kit: LaneKit, busy: int, jobs: int) -> None:
-    """Over many dispatches accounts get jobs in proportion to their weights, with one job in flight and with seven."""
+    """Over many dispatches, with one or several jobs in flight, accounts get jobs in proportion to their weights."""
     weights = {"a": 1.0, "b": 2.0, "c": 5.0}
     kit.open_accounts(*(account(name, 20, weight=weight) for name, weight in weights.items()))
     client, given = kit.client, Counter[str]()

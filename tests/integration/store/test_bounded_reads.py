@@ -20,7 +20,7 @@ from tests.lane_kit import LaneKit
 
 
 def commands_of(client: Any) -> int:
-    """Return how many commands the server has processed so far."""
+    """Return how many commands clients have sent so far."""
     return int(client.info("stats")["total_commands_processed"])
 
 

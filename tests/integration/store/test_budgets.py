@@ -203,7 +203,7 @@ def test_limits_refuse_before_enqueueing(client: Any, redis_url: str, ledger: Le
 
 
 def test_a_job_refused_for_hours_stays_small(kit: LaneKit) -> None:
-    """The record of a job keeps its first twenty refused charges, and no more."""
+    """The record of a job has its first twenty refusals, and no more."""
     job = one_job(kit)
     for _ in range(40):
         tried(kit, job, "refused", Retry(0.0, "queue_full", "full", refund=True))

@@ -94,7 +94,7 @@ def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_what_comes_later_is_not_meant(kit: LaneKit, bulk: Bulk) -> None:
-    """Jobs that are enqueued or fail after the start of a run do not change."""
+    """Jobs that are enqueued, or fail, after the start of a run stay as they are."""
     running = kit.new()
     kit.enqueue(running)
     claim = kit.claim(running.id)
@@ -109,7 +109,7 @@ def test_what_comes_later_is_not_meant(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_an_abort_counts_right(kit: LaneKit, bulk: Bulk) -> None:
-    """An aborted run has counted exactly the jobs that it cancelled; the other jobs are still queued."""
+    """An aborted run has counted exactly the jobs that it cancelled; the other jobs still wait."""
     kit.lanes.pause()
     made = [kit.new() for _ in range(150)]
     kit.enqueue(*made)

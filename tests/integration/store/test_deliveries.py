@@ -177,7 +177,7 @@ def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> No
 
 
 def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any) -> None:
-    """A redelivery makes its job and image stay at least as long as the new schedule; it never shortens their time."""
+    """A job and its image are kept at least as long as the new schedule; a longer retention is not shortened."""
     kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     names = {job: [f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}"] for job in (first, second)}

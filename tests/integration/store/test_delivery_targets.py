@@ -117,7 +117,7 @@ def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> Non
 
 
 def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
-    """Every tenth of a tenant's 200 new receivers hangs; the other 180 get their event before the first timeout."""
+    """Every tenth of a tenant's 200 new receivers hangs: all others get their event before the first timeout."""
     for host in range(200):
         ended(kit, "acme", f"https://{'hanging' if host % 10 == 0 else 'well'}-{host}.example/hook")
     hanging, answered = [], 0

@@ -132,7 +132,7 @@ def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, 
 
 
 def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """Our copy of an input is deleted with its tenant, unless a job of another tenant has the same input."""
+    """Our copy of an input is deleted with its tenant, unless a job of another tenant has the same picture."""
     own, shared, out = (put(blobs, text, tmp_path) for text in (b"own", b"shared", b"out"))
     end(kit, "gone", out, input=own)
     end(kit, "gone", out, input=shared)

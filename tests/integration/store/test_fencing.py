@@ -101,9 +101,7 @@ def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
 
 @pytest.mark.parametrize("decision", [Retry(100.0, "outcome_unknown", "lost"), UNKNOWN])
 def test_a_late_paid_answer_brings_a_job_back(kit: LaneKit, client: Any, decision: Retry | Fail) -> None:
-    """
-    A job that waits for a retry, or that failed as unknown, continues from a late paid answer without another POST.
-    """
+    """A job that waits for a retry, or failed as unknown, continues from a late paid answer without another POST."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, decision)
     messages, *_ = kit.jobs.answer(frozen, "succeeded", READY)

@@ -138,7 +138,7 @@ class Stage:
 
 
 def assert_all_readings(stage: Stage) -> None:
-    """Assert that each reading of history, and the amounts of `stats`, equal the model."""
+    """Check each reading of history, and the money of `stats`, against the model."""
     history, model = History(stage.client), stage.model
     assert plain(history.between(0)) == plain(history.totals()) == +model.row("*")
     for tenant in TENANTS:
@@ -153,7 +153,7 @@ def assert_all_readings(stage: Stage) -> None:
 
 
 def assert_money(stage: Stage) -> None:
-    """Assert that each charge costs the price of its account, in every row and in the sum."""
+    """Check that each charge costs the price of its account, in every row and in the sum."""
 
     def price(row: str) -> float:
         charges = {name: n for name, n in stage.model.row(row).items() if name.startswith("charges:")}

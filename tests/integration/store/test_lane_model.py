@@ -343,5 +343,5 @@ def assert_model_holds(model: type[Lane], client: Any) -> None:
 
 
 def test_every_interleaving_holds_together_and_ends(client: Any) -> None:
-    """No sequence of crashes, stalls, lost and doubled messages breaks an invariant, and in the end every job ends."""
+    """No sequence of crashes, stalls, lost and doubled messages breaks an invariant, and every job ends."""
     assert_model_holds(Lane, client)

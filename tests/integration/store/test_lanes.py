@@ -72,7 +72,7 @@ def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
-    """After the limit of a tenant is removed, more of its jobs run from the next sweep on."""
+    """After the limit of a tenant is raised from 0 to 2, two of its waiting jobs run from the next sweep on."""
     kit.open(5, 0.0)
     kit.lanes.set_group("edits", "held", limit=0)
     kit.enqueue(*(kit.new("held") for _ in range(3)))

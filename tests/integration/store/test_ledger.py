@@ -122,7 +122,7 @@ def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, 
 
 
 def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledger: Ledger) -> None:
-    """A wasted charge becomes repeated when a replay of the job pays again and gets the image."""
+    """A wasted charge becomes repeated if a replay pays again and gets the image."""
     job = one_job(kit)
     tried(kit, job, "processing", Fail("result_lost", "gone", retryable=True, drop_checkpoint=True))
     assert split(ledger) == {"wasted": 1}

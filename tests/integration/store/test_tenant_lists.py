@@ -1,4 +1,4 @@
-"""Lists of one tenant: other tenants neither make them slower nor appear in them."""
+"""Lists of one tenant: other tenants do not make them slower, and are not visible in them."""
 
 from __future__ import annotations
 

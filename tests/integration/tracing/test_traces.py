@@ -164,7 +164,7 @@ def test_every_attempt_links_to_the_same_enqueue(
 
 
 def test_a_failed_job(api: Api, edit_body: Callable[..., Any], collector: Collector, simulator: Simulator) -> None:
-    """The attempt that ends a job as failed is a failed span. It has the error code, and no error message."""
+    """The attempt that ends a job as failed is a failed span, with the code and without the message."""
     simulator.faults(next=[{"kind": "invalid_request"}])
     job = api.post("/v1/edits", edit_body(), headers=WAIT).json()
     [attempt] = collector.wait_for(job["id"], "retouch.attempt")

@@ -344,6 +344,6 @@ def test_a_closed_queue_leaves_no_connection(redis_url: str, client: Any) -> Non
 
 
 def test_the_worker_is_well(module_worker: RunningWorker) -> None:
-    """After the other tests of this module the worker still runs, and its log has no traceback."""
+    """After all of these tests the worker still runs, and its log has no traceback."""
     assert module_worker.process.poll() is None
     assert "Traceback" not in module_worker.log

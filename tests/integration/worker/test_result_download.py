@@ -227,7 +227,7 @@ def test_more_images_than_are_kept_are_named(kit: LaneKit, dependencies: EditDep
 
 
 def test_a_lost_lease_ends_the_downloads(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """A worker that lost its lease stops after the download of the current image, and records nothing."""
+    """A worker that lost its lease stops after the current image, and records nothing."""
     host = Host()
     with RawServer(host) as server:
         claim = claim_after(kit, 0)

@@ -34,7 +34,7 @@ def retention(client: Any, blobs: BlobStore) -> Retention:
 
 
 def aged(folder: Path, name: str) -> str:
-    """Set the time of a blob's file to two hours ago, and return the name of the blob."""
+    """Set the time of a blob's file to two hours ago; return the name."""
     before = time.time() - 7200
     os.utime(folder / name, (before, before))
     return name
@@ -201,7 +201,7 @@ def test_one_bad_name_does_not_stop_a_sweep(
 
 
 def test_keeping_never_shortens(client: Any) -> None:
-    """If two jobs keep the same bytes, the longer time counts."""
+    """If two jobs have the same bytes, the longer retention counts."""
     keep_blob(client, "ab/x", 1000.0)
     keep_blob(client, "ab/x", 10.0)
     assert client.zscore(KEPT, "ab/x") - client.time()[0] > 900

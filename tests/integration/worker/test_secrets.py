@@ -1,4 +1,4 @@
-"""No secret, prompt or address of a customer is where it does not belong: tests plant values and search for them."""
+"""No secret, prompt or customer's address is where it does not belong: the tests plant values and search for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real worker with an accounts file consumes the queues of its accounts, and follows changes of this file."""
+"""A real worker with an accounts file consumes the queues of its accounts, and follows changes of the file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs in a folder when writing fails: a killed writer, a full disk, a folder without permission."""
+"""Blobs in a folder if writing fails: a killed writer, a full disk, a folder without permission."""
 
 from __future__ import annotations
 

@@ -243,6 +243,6 @@ def test_every_field_is_checked() -> None:
 
 
 def test_importing_retouch_reads_no_toml() -> None:
-    """`import retouch` loads neither the module of accounts nor tomllib."""
+    """Importing `retouch` loads neither the module of accounts nor a parser for TOML."""
     code = "import sys, retouch; print([name for name in ('retouch.accounts', 'tomllib') if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -278,10 +278,7 @@ def test_one_private_answer_refuses_all(monkeypatch: pytest.MonkeyPatch, bad: st
 
 
 def test_ports_of_names_are_vetted_by_what_they_resolve_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A name with port 9000 is accepted if it resolves into an allowed network, and refused if it resolves to a public
-    address.
-    """
+    """A name with port 9000 passes if it resolves into an allowed network, and is refused if its address is public."""
     answers(monkeypatch, "10.0.0.5")
     assert resolve("minio.internal", 9000, ("10.0.0.0/8",))[0].sockaddr == ("10.0.0.5", 9000)
     answers(monkeypatch, "1.1.1.1")

@@ -103,7 +103,7 @@ def test_extra_nests_no_deeper_than_every_reader_can_follow(depth: int) -> None:
 
 
 def test_all_faults_come_at_once() -> None:
-    """One error has a fault for each wrong or missing field of an edit."""
+    """One error has a fault for each wrong or missing field."""
     assert set(faults_of(prompt="", steps=0, guidance_scale="7x")) == {"prompt", "steps", "guidance_scale"}
     with pytest.raises(InvalidEdit, match=r"init_image: expected a value, got none; prompt: |prompt: expected a value"):
         Edit()  # type: ignore[call-arg]  # both are missing on purpose

@@ -61,7 +61,7 @@ def test_no_accepted_edit_makes_a_longer_body(letter: str, tags: int, results: i
 
 @pytest.mark.parametrize("letter", LETTERS)
 def test_the_largest_edit_keeps_the_start_of_each_part(letter: str) -> None:
-    """A prompt, tags or results that are cut keep their beginning unchanged."""
+    """A prompt, tags and results that are cut keep their first part unchanged."""
     whole = event(letter, 20, 40, 16_000, failed=False)
     sent = json.loads(event_body(whole))["data"]
     assert whole["data"]["edit"]["prompt"].startswith(sent["edit"]["prompt"].removesuffix("…"))

@@ -31,7 +31,7 @@ def test_vendored_files_are_as_they_came(entry: dict[str, Any]) -> None:
 
 
 def test_every_file_is_ours_or_in_the_manifest() -> None:
-    """The folder contains only our own files and the files in the manifest."""
+    """The folder contains only our own files and those in the manifest."""
     vendored = {name for entry in MANIFEST for name in (entry["file"], entry["licence_file"])}
     assert {path.name for path in STATIC.iterdir()} == OURS | vendored
 

@@ -1,4 +1,4 @@
-"""`FairLimiter`: groups take turns, a group is served in order, and the total is never exceeded."""
+"""`FairLimiter`: groups take turns, the order in a group is kept, and the total is never exceeded."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_newcomer_is_served_after_one_of_each_other_group() -> None:
 
 
 def test_one_group_leaves_a_place_free() -> None:
-    """A group that holds its whole share waits, while another group is admitted at once."""
+    """A group that has used up its share waits, while another group is admitted at once."""
     limiter = FairLimiter(2, 1)
     with limiter.hold("a"), ExitStack() as ended:
         with pytest.raises(TimeoutError), limiter.hold("a", within_s=0.01):
@@ -90,10 +90,7 @@ def test_who_gives_up_holds_nobody() -> None:
 
 
 def test_expensive_pictures_of_one_tenant_do_not_hold_anothers() -> None:
-    """
-    While twenty checks of an expensive JPEG of one tenant wait, another tenant's PNG is checked after at most two of
-    them.
-    """
+    """While twenty checks of an expensive JPEG wait, another tenant's PNG is checked after at most two of them."""
     expensive, limiter, done = progressive(), decoding_limiter(), list[str]()
 
     def judge(tenant: str, data: bytes) -> None:

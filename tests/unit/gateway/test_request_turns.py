@@ -36,7 +36,7 @@ class Gateway:
         await self._route(begin_answer)
 
     def request(self) -> asyncio.Task[None]:
-        """Start a request, and return its task."""
+        """Send a request; return its task."""
 
         async def receive() -> Any:
             """Return an empty body."""
@@ -72,9 +72,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
-    """
-    Of a hundred requests of one tenant only a few run at a time, and the request of another tenant begins at once.
-    """
+    """Of a hundred requests of one tenant two run at a time, and another tenant's request begins at once."""
 
     async def test() -> None:
         working: list[str] = []

@@ -54,7 +54,7 @@ def png(*between: tuple[bytes, bytes], after: Sequence[tuple[bytes, bytes]] = ()
 
 @pytest.fixture
 def no_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail the test if a decoder of images is opened."""
+    """Fail the test if a decoder is opened."""
     for kind in validation.FORMATS:
         monkeypatch.setitem(validation._READERS, kind, lambda _file: pytest.fail("a decoder was opened"))
 
@@ -68,9 +68,7 @@ def refused(data: bytes, limits: ImageLimits | None = None) -> str:
 
 @pytest.mark.usefixtures("no_decoder")
 def test_many_scans_are_refused_before_decoding() -> None:
-    """
-    A JPEG of 8 kB with 700 scans of a megapixel is refused before it is decoded, and the message has both numbers.
-    """
+    """A JPEG of 8 kB with 700 scans of a megapixel is refused before it is opened, and the message has the numbers."""
     assert refused(jpeg(scan() * 700)) == (
         "expected at most 600 megapixels in all scans of a JPEG, got 700 (700 scans)"
     )
@@ -127,7 +125,7 @@ def test_what_encoders_make_is_accepted() -> None:
 
 
 def test_outputs_may_cost_more() -> None:
-    """A paid image may have about four times the scans of an upload, and not more."""
+    """A paid image may have four times the scans of an upload, and no more."""
     data = jpeg(scan() * 150, side=2_200)
     assert "(150 scans)" in refused(data)
     assert isinstance(check(data, OUTPUT_LIMITS), ValidImage)
@@ -168,7 +166,7 @@ def test_metadata_of_a_jpeg_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[str, object]) -> None:
-    """The file without its metadata decodes to the same pixels as the original file."""
+    """The file without metadata decodes to the same pixels as the original."""
     data = saved(noise(mode), kind, **options)
     with Image.open(io.BytesIO(data)) as one, Image.open(io.BytesIO(structure_of(data, kind).data)) as other:
         assert (one.mode, one.size) == (other.mode, other.size)

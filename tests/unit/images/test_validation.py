@@ -33,7 +33,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_that_says(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes whose header claims these dimensions."""
+    """Return a PNG of a few bytes whose header has these dimensions."""
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
     body = [
@@ -224,7 +224,7 @@ def test_no_thumbnail_of_what_is_no_image(data: bytes) -> None:
 
 
 def test_thumbnails_are_made_once(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second call for the same thumbnail decodes nothing and returns the same name."""
+    """The second request for a thumbnail decodes nothing and returns the same name."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     name = blobs.put(saved(drawing(), "PNG"), "png")
     small = thumbnail_of(blobs, name, nullcontext())

@@ -42,7 +42,7 @@ def stilted_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def uses_of_any(code: str) -> int:
-    """Return how often a file uses `Any`, by name or as a member of `typing`, without imports."""
+    """Return how often a file uses `Any`, by name or as a member of `typing`; imports do not count."""
     nodes = ast.walk(ast.parse(code))
     return sum(
         isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in ("Any", "typing.Any") for node in nodes
@@ -135,7 +135,7 @@ def test_the_check_finds_stilted_lines(line: str) -> None:
 
 
 def test_any_is_rare() -> None:
-    """The four packages together use `Any` at most three times in 1,000 lines."""
+    """The four packages together use `Any` at most three times in 1,000 lines: at the border to untyped libraries."""
     codes = [path.read_text() for path in sources(*FOLDERS)]
     lines = sum(len(code.splitlines()) for code in codes)
     assert 1_000 * sum(map(uses_of_any, codes)) / lines <= MOST_ANY_IN_1000_LINES

@@ -63,7 +63,7 @@ def test_sizes_of_lua_functions_and_files() -> None:
 
 
 def test_what_is_too_long_is_found() -> None:
-    """A function of 51 lines with blocks of all kinds is found; so is a file of 151 lines."""
+    """A function of 51 lines with blocks of all kinds is found, and so is a file of 151 lines."""
     body = "  if a then b() end  -- function\n  for _ in c do d('end') end\n" * 24 + "  repeat e() until f\n"
     path = Path("long.lua")
     assert function_lengths(f"local function g()\n{body}end\n") == [51]

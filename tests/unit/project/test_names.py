@@ -72,7 +72,7 @@ def test_no_name_holds_a_word_that_the_table_rules_out() -> None:
 
 @pytest.mark.parametrize("name", ["submit_edit", "EnqueueVerdict", "upstream", "on_notification", "reap", "pushJobs"])
 def test_the_check_finds_what_is_ruled_out(name: str) -> None:
-    """A name with a banned word is found in snake case, camel case and Pascal case."""
+    """A name with a banned word is found, in snake case, camel case and Pascal case."""
     assert faults(iter([("somewhere", name)]), banned_words()) != []
 
 

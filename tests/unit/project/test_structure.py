@@ -1,4 +1,4 @@
-"""House rules that no linter checks: import layers, sizes, docstrings and assertions of tests, no stubs."""
+"""House rules that no linter knows: import layers, sizes, docstrings and assertions of tests, no stubs."""
 
 from __future__ import annotations
 
@@ -99,10 +99,7 @@ def test_only_some_packages_import_heavy_libraries() -> None:
 
 
 def test_importing_retouch_is_light() -> None:
-    """
-    A new interpreter that imports `retouch` loads no HTTP client, no Pillow, no web framework, and none of our other
-    packages.
-    """
+    """A new interpreter that imports `retouch` loads no HTTP client, Pillow, web framework or other package of ours."""
     heavy = ["requests", "PIL", "fastapi", "starlette", "obstore", "typer", *PACKAGES[1:]]
     code = f"import sys, retouch; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -159,10 +156,7 @@ def test_tests_say_and_assert_what_they_show() -> None:
 
 
 def _asserts(node: ast.AST) -> bool:
-    """
-    Return whether a node is an `assert`, a call of `pytest.raises`, or a call of a function whose name begins with
-    `assert`.
-    """
+    """Return whether a node is an assert, `pytest.raises`, or a call of a helper whose name begins with `assert`."""
     if isinstance(node, ast.Call):
         called = ast.unparse(node.func)
         return called == "pytest.raises" or called.split(".")[-1].startswith("assert")
@@ -170,9 +164,7 @@ def _asserts(node: ast.AST) -> bool:
 
 
 def test_no_loose_ends() -> None:
-    """
-    There are no stubs, no notes about work left for later, no skipped tests, and no lines that coverage leaves out.
-    """
+    """There are no stubs, no notes of work to do, no skipped tests, and no lines excluded from coverage."""
     ours = list(sources(*FOLDERS, "tests"))
     found = [named(path) for path in ours if LOOSE_ENDS.search(path.read_text())]
     dodged = [named(path) for path in sources("tests") if DODGES.search(path.read_text())]
@@ -181,7 +173,7 @@ def test_no_loose_ends() -> None:
 
 
 def test_no_sleep_of_a_second_in_tests() -> None:
-    """No line of a test, and no program in a string, sleeps for a second or longer."""
+    """Tests, and programs in their strings, never sleep for a second or more."""
     slept = [
         f"{path.relative_to(ROOT)}:{number}"
         for path in sources("tests")
@@ -193,7 +185,7 @@ def test_no_sleep_of_a_second_in_tests() -> None:
 
 @pytest.mark.parametrize("seconds", ["1", "60", "2.5", " 3 "])
 def test_the_check_finds_sleeps(seconds: str) -> None:
-    """A sleep of a second or longer is found, in code and in a program in a string; a sleep of half a second is not."""
+    """A sleep of a second or more is found, in code and in a program in a string; half a second is allowed."""
     assert SLEEP.search(f"time.sleep({seconds})")
     assert SLEEP.search(f"run('import time; time.sleep({seconds})')")
     assert not SLEEP.search("sleep(0.5)")

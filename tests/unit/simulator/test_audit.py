@@ -118,7 +118,7 @@ def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_scripted_faults_come_in_order_and_to_their_tag() -> None:
-    """POSTs get the scripted faults in order; a fault with a tag waits for a POST with this tag."""
+    """The next answers get the scripted faults in order; a fault with a tag waits for a POST with that tag."""
     script = FaultScript()
     script.apply({"next": [{"kind": "html_502", "times": 2}, {"kind": "failed", "tag": "b"}, {"kind": "drip"}]})
     assert [script.for_post(tag, 0).kind for tag in "aaabaa"] == [
@@ -203,7 +203,7 @@ def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
 
 
 def test_charges_follow_the_stage_of_a_fault() -> None:
-    """Faults of the stages refusal and failing are not charged; faults of the stages lost and variant are charged."""
+    """Faults of the stages refusal and failing are free; those of lost and variant are charged."""
     free = {kind for kind in FAULTS if not is_charged(kind)}
     assert {"queue_full", "bad_key", "reset_before_work", "failed", "error_500", "processing_failed"} <= free
     assert not free & {"reset_after_work", "read_timeout", "html_502", "statusless_200", "drip", "flagged", "success"}
@@ -229,7 +229,7 @@ def test_fields_are_checked_in_the_endpoints_words(change: dict[str, object], fi
 
 
 def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
-    """Missing numbers get default values. 60 steps are accepted by v5 and refused by v6."""
+    """Missing numbers have defaults; 60 steps are accepted by v5 but not by v6."""
     request = validate({"prompt": "p", "init_image": "u"}, is_v6=True)
     assert request == EditRequest("p", "u", image_guidance_scale=1, steps=20, guidance_scale=7)
     assert isinstance(validate(BODY | {"steps": 60}, is_v6=False), EditRequest)

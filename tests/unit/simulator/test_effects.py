@@ -24,7 +24,7 @@ def photo() -> Image.Image:
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Return the mean difference between two pictures over all pixels, from 0 to 255."""
+    """Return the mean difference of two pictures, from 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
@@ -74,7 +74,7 @@ def test_numbers_set_the_strength() -> None:
 
 
 def test_an_edit_is_a_png_and_always_the_same() -> None:
-    """The same photograph and plan always give the same PNG, with the size of the photograph."""
+    """The same bytes and plan always make the same PNG, of the photograph's size."""
     plan = Plan.of("a pencil sketch", 1, 50, 7)
     png = edited_png(PHOTO, plan)
     assert png == edited_png(PHOTO, plan)

@@ -43,8 +43,8 @@ def test_the_schedule_is_the_one_that_is_promised() -> None:
 @given(answers, numbers, draws)
 def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, random: float) -> None:
     """
-    Without Retry-After, a wait differs from the schedule by at most a fifth, or is a minute for an overloaded receiver.
-    With Retry-After it is at most 2.4 times the schedule, or an hour.
+    Without Retry-After, a wait differs from the schedule by at most a fifth; for an overloaded receiver it is at least
+    a minute. With Retry-After it is at most 2.4 times the schedule, or an hour.
     """
     base_s = SCHEDULE_S[number - 1]
     delay_s = next_delay_s(outcome, number, NOW, random)

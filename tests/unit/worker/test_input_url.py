@@ -99,6 +99,6 @@ def test_a_store_that_cannot_sign_leaves_all_as_it_was(tmp_path: Path) -> None:
 
 
 def test_other_outcomes_pass_as_they_are(blobs: FileBlobs) -> None:
-    """An outcome other than an unreadable picture is returned unchanged."""
+    """Outcomes other than an unreadable picture are returned unchanged."""
     for outcome in (Refused("bad_key", "Invalid Api Key"), Busy("queue_full", "full", 5.0)):
         assert apply_input_fallback(outcome, CLAIM, blobs, SETTINGS) is outcome

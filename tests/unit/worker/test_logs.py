@@ -40,7 +40,7 @@ def test_json_lines_hold_the_event_and_its_facts(capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("library", ["celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amqp"])
 def test_libraries_do_not_print_arguments_at_debug(capsys: pytest.CaptureFixture[str], library: str) -> None:
-    """Even at level DEBUG, libraries whose debug lines contain messages or URLs log only warnings."""
+    """Even at DEBUG, libraries that would log messages and URLs log only warnings."""
     logs.configure(Settings(log_level="DEBUG"))
     logging.getLogger(library).debug("Task received: %s", KEY)
     logging.getLogger(f"{library}.deeper").info("https://planted.example")
@@ -51,7 +51,7 @@ def test_libraries_do_not_print_arguments_at_debug(capsys: pytest.CaptureFixture
 
 
 def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines below the configured log level are not written."""
+    """Lines below RETOUCH_LOG_LEVEL are not written."""
     logs.configure(Settings(log_level="WARNING"))
     structlog.get_logger("retouch").info("quiet")
     structlog.get_logger("retouch").warning("loud", job="ed_1")

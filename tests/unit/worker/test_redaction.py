@@ -1,4 +1,4 @@
-"""Messages of the endpoint are shown without the key, the customer's addresses and the prompt."""
+"""The endpoint's messages are shown without the key, the customer's addresses and the prompt."""
 
 from __future__ import annotations
 
