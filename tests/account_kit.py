@@ -1,5 +1,5 @@
 """
-Steps for tests of several accounts: POST, refuse, succeed, close an account, and read which account has which job.
+Steps for tests of several accounts: POST, refuse and succeed jobs, close an account, and read the account of a job.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POLICY = RetryPolicy(backoff_base_s=1.0)
 
 
 def accounts_of(kit: LaneKit, *jobs: str) -> list[str]:
-    """Return the account of each of these jobs; without jobs, of each job that holds a slot."""
+    """Return the accounts of these jobs, in order. Without jobs, return the account of each job that holds a slot."""
     return [record.account for record in kit.jobs.records(jobs or kit.dispatched())]
 
 
@@ -37,19 +37,19 @@ def several(kit: LaneKit, count: int, tenant: str = "acme") -> list[NewJob]:
 
 
 def post(kit: LaneKit, job: str) -> Claim:
-    """Claim a job and write the intent to POST."""
+    """Claim a job and write its intent; return the claim."""
     claim = kit.claim(job)
     assert kit.jobs.intend(claim) == "ok"
     return claim
 
 
 def settle(kit: LaneKit, claim: Claim, outcome: Outcome) -> list[Message]:
-    """Settle an attempt by the decision that `decide` makes for its outcome; return the messages."""
+    """Settle a claim with the decision for this outcome, and return the messages."""
     return kit.jobs.settle(claim, decide(outcome, claim.attempt(), POLICY, claim.now_at, 0.5))
 
 
 def refuse(kit: LaneKit, claim: Claim, outcome: Outcome, health: str) -> list[Message]:
-    """Record that the account refused a POST free of charge, and settle the attempt; return the messages."""
+    """Record that a POST was refused for free, settle the claim with this outcome, and return the messages."""
     kit.jobs.answer(claim, "refused", None, health)
     return settle(kit, claim, outcome)
 

@@ -1,4 +1,4 @@
-"""Drives the asyncio client from plain tests, so that one set of tests covers both clients."""
+"""Runs the asyncio client in plain tests, so that the same tests check both clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 class Driven:
     """
-    A wrapper around an object of the asyncio client: calls block, and its coroutines run on an event loop in a thread.
+    A wrapper around an object of the asyncio client. Its methods block until their coroutine has ended on an event loop
+    in another thread.
     """
 
     def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:
@@ -61,7 +62,9 @@ class Driven:
 
 @contextmanager
 def driven(*args: Any, **more: Any) -> Iterator[Driven]:
-    """Context manager that opens an `AsyncEditQueue` on a loop in a thread, and yields it as a `Driven`."""
+    """
+    Context manager that opens an `AsyncEditQueue` on an event loop in a thread, and yields the queue as a `Driven`.
+    """
     with running_loop() as loop:
         queue = Driven(AsyncEditQueue(*args, **more), loop)
         queue.__getattr__("__aenter__")()

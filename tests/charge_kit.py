@@ -1,4 +1,4 @@
-"""Steps for tests of charges: jobs whose charges a test records, and what the ledger has for them."""
+"""Steps for tests of charges: enqueue, POST and settle jobs, and read their charges from the ledger."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def one_job(kit: LaneKit, tenant: str = "acme", **spec: Any) -> str:
 
 
 def posted(kit: LaneKit, job: str) -> Claim:
-    """Claim a job and write its intent; from here on the job may have been charged."""
+    """Claim a job and write its intent, after which a charge is possible; return the claim."""
     claim = kit.claim(job)
     assert kit.jobs.intend(claim) == "ok"
     return claim
 
 
 def called_again(kit: LaneKit) -> list[str]:
-    """End every wait and lease, and return the jobs that are named by the messages sent then."""
+    """End every wait and every lease of edits, sweep, and return the ids of the jobs in the messages."""
     kit.make_due("edits", "timetable")
     kit.make_due("edits", "slots")
     return [item for _, item in kit.rescue()]
 
 
 def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
-    """Make one whole attempt: a POST, an answer of class `kind` ("" for none), and the decision; return the claim."""
+    """Run a whole attempt: a POST, an answer of the class `kind` (none for ""), and the decision. Return the claim."""
     claim = posted(kit, job)
     if kind:
         kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
@@ -43,7 +43,7 @@ def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
 
 
 def split(ledger: Ledger, **narrowed: Any) -> dict[str, int]:
-    """Return the only row of the ledger without its zeros; {} if the ledger is empty."""
+    """Return the counts of the only row of the ledger that are not 0, by use. Return {} if there is no row."""
     rows = ledger.usage(**narrowed)
     assert len(rows) <= 1
     kinds = ("useful", "repeated", "wasted", "unknown", "reserved")

@@ -1,4 +1,4 @@
-"""Claims for tests of pure functions: claims of a job that no worker has had before."""
+"""Claims for tests of pure functions: claims of a job that no worker has claimed before."""
 
 from __future__ import annotations
 

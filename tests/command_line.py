@@ -1,5 +1,6 @@
 """
-Runs the `retouch` command inside this process: same arguments and exit codes, without the second that a start takes.
+Runs the `retouch` command inside this process. Arguments and exit codes are the same; a new process would take a
+second.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """The standard output of the command, parsed as JSON."""
+        """Return the standard output of the command, parsed as JSON."""
         return json.loads(self.out)
 
 
 def typed(*arguments: object, given: str = "") -> Ended:
-    """Run `retouch` with these arguments; `given` is its standard input."""
+    """Run `retouch` with these arguments and the standard input `given`; return its output and exit code."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     words = ["retouch", *(str(argument) for argument in arguments)]
     with (
@@ -52,13 +53,13 @@ def typed(*arguments: object, given: str = "") -> Ended:
 
 
 def work_in(client: Any) -> list[str]:
-    """Return the keys in Redis that belong to work or receivers, without those that a worker writes about itself."""
+    """Return the names of the keys in Redis that belong to jobs, receivers, tenants and events, sorted."""
     ours = ("rt:edits:spec:", "rt:jobs:", "rt:idem:", "rt:edits:backlog:", "rt:receiver", "rt:tenants", "rt:feed")
     return [name for name in sorted(client.keys("*")) if name.startswith(ours)]
 
 
 class _Files(SimpleHTTPRequestHandler):
-    """A server that returns blobs under /files/, as the gateway does."""
+    """A request handler that serves a folder of blobs under /files/, as the gateway does."""
 
     def translate_path(self, path: str) -> str:
         return super().translate_path(path.removeprefix("/files"))
@@ -69,6 +70,6 @@ class _Files(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serving_files(folder: Path) -> Iterator[str]:
-    """Context manager that serves blobs in place of the gateway, and yields the value for RETOUCH_PUBLIC_URL."""
+    """Context manager that serves a folder of blobs over HTTP, and yields the URL for RETOUCH_PUBLIC_URL."""
     with served(partial(_Files, directory=str(folder))) as url:
         yield url

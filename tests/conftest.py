@@ -1,7 +1,7 @@
 """
-Shared fixtures: one real Valkey, the simulator, real workers, a receiver of webhooks; and the check for leaked keys.
+Shared fixtures: one real Valkey, the simulator, real workers, a receiver of webhooks, and a check for leaked keys.
 
-Every server listens on a free port of 127.0.0.1. If it cannot start, the test fails; no test is skipped.
+Every server listens on a free port of 127.0.0.1. If a server cannot start, the test fails; no test is skipped.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FINAL = {"edits": {"succeeded", "failed", "cancelled"}, "deliveries": {"delivere
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Remove the settings of the shell that runs the tests, and restore the handling of Ctrl-C."""
+    """Remove the RETOUCH_ variables of the shell that runs the tests, and restore the default handling of Ctrl-C."""
     signal.signal(signal.SIGINT, signal.default_int_handler)  # children of a shell's background job inherit it ignored
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("RETOUCH_")]:
@@ -55,7 +55,7 @@ def _own_environment() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[ValkeyServer]:
-    """A real server without persistence, for all tests."""
+    """Yield a real Valkey server without persistence, for all tests of a session."""
     with own_valkey(config={"save": ""}) as server:
         yield server
 
@@ -67,7 +67,7 @@ def redis_url(valkey: ValkeyServer) -> str:
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[Any]:
-    """A client of an empty database; `_no_key_leaks` checks what the test leaves in the database."""
+    """Yield a client of an empty database; after the test `_no_key_leaks` checks the keys that are left."""
     connection: Any = connect(Settings.load(redis_url=redis_url))
     connection.flushdb()
     yield connection
@@ -76,7 +76,7 @@ def client(redis_url: str) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that used the store if it leaves a key that would stay for ever."""
+    """Fail a test that uses `client` if it leaves a key in Redis that would stay for ever."""
     if "client" not in request.fixturenames:
         yield
         return
@@ -87,7 +87,7 @@ def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def leaked_keys(client: Any) -> list[str]:
-    """Return the keys without TTL that are neither permanent nor part of open work."""
+    """Return the names of the keys without TTL that are neither permanent nor part of open work."""
     names: list[str] = sorted(client.scan_iter("rt:*", count=1_000))
     with client.pipeline(transaction=False) as pipe:
         for name in names:
@@ -122,7 +122,7 @@ def _is_open(client: Any, lane: str, item: str) -> bool:
 
 @dataclass
 class Received:
-    """One request that the sink received."""
+    """One HTTP request that a `Sink` received."""
 
     path: str
     headers: Mapping[str, str]
@@ -132,7 +132,8 @@ class Received:
 @dataclass
 class Sink:
     """
-    A receiver of webhooks. It records each request and answers with the next of `answers` (status and headers), or 204.
+    A receiver of webhooks. It records each request, and answers with the first entry of `answers` (status and headers),
+    or with 204 if there is none.
     """
 
     url: str = ""
@@ -141,14 +142,14 @@ class Sink:
     _arrived: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, request: Received) -> tuple[int, Mapping[str, str]]:
-        """Record one request and return the answer to it."""
+        """Record one request, and return the status and headers of its answer."""
         with self._arrived:
             self.received.append(request)
             self._arrived.notify_all()
             return self.answers.popleft() if self.answers else (204, {})
 
     def wait_for(self, count: int, within_s: float = 15.0) -> list[Received]:
-        """Wait for that many requests and return them."""
+        """Wait until `count` requests have arrived, and return all requests; fail if they do not arrive in time."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.received) >= count, within_s), "no webhook came in time"
             return list(self.received)
@@ -156,7 +157,7 @@ class Sink:
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    """An HTTP server that receives webhooks."""
+    """Start an HTTP server that records webhooks, and yield its `Sink`."""
     receiver = Sink()
 
     class Handler(BaseHTTPRequestHandler):
@@ -184,7 +185,7 @@ def running_simulator() -> Iterator[Simulator]:
 
 @pytest.fixture
 def simulator(running_simulator: Simulator) -> Simulator:
-    """The simulator of the endpoint with empty books: latency 20 ms, spam filter 0.3 s, processing 0.1 s."""
+    """Return the running simulator with empty books: latency 20 ms, spam filter 0.3 s, processing 0.1 s."""
     running_simulator.reset()
     return running_simulator
 
@@ -193,7 +194,10 @@ def simulator(running_simulator: Simulator) -> Simulator:
 def worker_environment(
     redis_url: str, running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """All settings as one environment: this Valkey, the simulator, a folder for images."""
+    """
+    Return the settings of gateways and workers as environment variables, for this Valkey, the simulator and a folder of
+    images.
+    """
     return {
         "RETOUCH_REDIS_URL": redis_url,
         "RETOUCH_PIX2PIX_URL": running_simulator.pix2pix_url,
@@ -212,18 +216,18 @@ def worker_environment(
 
 @dataclass
 class RunningWorker:
-    """A real Celery worker in a process of its own, with the file to which it logs."""
+    """A real Celery worker in its own process, and the file of its log."""
 
     process: subprocess.Popen[bytes]
     log_path: Path
 
     @property
     def log(self) -> str:
-        """What the worker has logged so far."""
+        """Return the text that the worker has logged so far."""
         return self.log_path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """Kill the worker, as a crash would; it may have ended already."""
+        """Kill the worker as a crash would, if it still runs, and wait for its end."""
         self.process.kill()
         self.process.wait()
 
@@ -241,7 +245,8 @@ def start_worker(environment: Mapping[str, str], log_path: Path, *options: str, 
 @pytest.fixture
 def worker(worker_environment: dict[str, str], client: Any, tmp_path: Path) -> Iterator[Callable[..., RunningWorker]]:
     """
-    A function that starts a worker; keywords are settings (`lease_s=2`). The workers are killed at the end of the test.
+    Yield a function that starts a worker; its keywords are settings (`lease_s=2`). The workers are killed after the
+    test.
     """
     started: list[RunningWorker] = []
 
@@ -260,7 +265,7 @@ def worker(worker_environment: dict[str, str], client: Any, tmp_path: Path) -> I
 def module_worker(
     worker_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningWorker]:
-    """One worker for all tests of a module, since a start takes longer than most tests."""
+    """Yield one worker for all tests of a module, since the start of a worker takes longer than most tests."""
     running = start_worker(worker_environment, tmp_path_factory.mktemp("worker") / "log")
     yield running
     running.kill()
@@ -268,7 +273,7 @@ def module_worker(
 
 @pytest.fixture
 def queue(worker_environment: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[EditQueue]:
-    """A queue on the Valkey of the tests, with the settings of the workers."""
+    """Yield a queue on the Valkey of the tests, with the settings of the workers."""
     for name, value in worker_environment.items():
         if name.startswith("RETOUCH_"):
             monkeypatch.setenv(name, value)

@@ -1,7 +1,7 @@
 """
-Measures how long an event loop is blocked: it times every step while a FastAPI application enqueues under load.
+Measures how long an event loop is blocked while a FastAPI application enqueues under load, by timing every step.
 
-`python -m tests.event_loop_probe redis://… /edit 800` prints calls per second and the longest step.
+`python -m tests.event_loop_probe redis://… /edit 800` prints calls per second and the longest steps as JSON.
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ CALLERS = 8
 
 @dataclass
 class Steps:
-    """The steps of an event loop: how long each took, on the clock and in processor time, in seconds."""
+    """The durations of an event loop's steps in seconds, by the clock (`wall_s`) and in processor time (`cpu_s`)."""
 
     wall_s: list[float] = field(default_factory=list)
     cpu_s: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """Return the number of steps, and the longest ones in milliseconds."""
+        """Return the number of steps, and the longest step by each of the two measures in milliseconds."""
         longest = {"wall_ms": max(self.wall_s) * 1e3, "cpu_ms": max(self.cpu_s) * 1e3}
         return {"steps": len(self.wall_s), **{name: round(value, 2) for name, value in longest.items()}}
 
 
 @contextmanager
 def timed_steps() -> Iterator[Steps]:
-    """Context manager that times every callback and every step of a task on the asyncio loops of this process."""
+    """
+    Context manager that times each callback and each step of a task on all asyncio loops of this process. It yields the
+    durations, which grow during the block.
+    """
     steps, plain = Steps(), Handle._run
 
     def run(handle: Handle) -> None:
@@ -58,7 +61,9 @@ def timed_steps() -> Iterator[Steps]:
 
 
 def shop(redis_url: str) -> FastAPI:
-    """Return a backend with three handlers: one enqueues, one does nothing, one waits for a job."""
+    """
+    Return a backend with handlers that do nothing, enqueue one edit, enqueue 1,000 edits, or read the newest jobs.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -105,7 +110,7 @@ def served(app: FastAPI) -> Iterator[int]:
 
 
 def under_load(port: int, path: str, calls: int) -> float:
-    """Make calls from another process, eight at a time; return calls per second."""
+    """Make `calls` requests from another process, eight at a time; return requests per second."""
     code = f"from tests.event_loop_probe import call; call({port}, {path!r}, {calls})"
     begun_at = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -113,7 +118,9 @@ def under_load(port: int, path: str, calls: int) -> float:
 
 
 def call(port: int, path: str, calls: int) -> None:
-    """Make that many calls over kept connections, from eight threads."""
+    """
+    Make `calls` requests from eight threads, each over one connection. Exit with the number of answers other than 200.
+    """
     faults: list[int] = []
 
     def go() -> None:

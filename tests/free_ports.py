@@ -1,4 +1,4 @@
-"""Ports for servers of tests: two test processes may start their servers at the same moment."""
+"""Free ports for the servers of tests; two test processes may start servers at the same moment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def free_port() -> int:
 
 def own_valkey(**options: Any) -> ValkeyServer:
     """
-    Return a server that is not started yet, on a free port: two processes that let the library search may get the same
-    port.
+    Return a Valkey server that is not started yet, with a free port. The library's own search for a port could return
+    the same port to two processes.
     """
     return ValkeyServer(**{"port": free_port(), **options})

@@ -1,4 +1,4 @@
-"""Fills a store with as many records as a test wants: jobs of many tenants, some ended, receivers, deliveries."""
+"""Fills a store with a number of records: jobs of many tenants, failed jobs, receivers and deliveries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ DEADLINE_S = 86_400.0
 
 
 class FullStore:
-    """Writes records straight into a store; `text` is how many characters a prompt has, none of which compress well."""
+    """
+    Writes records directly to a store. `text` is the length of a prompt in characters; prompts are random letters.
+    """
 
     def __init__(self, client: Any, *, text: int, seed: int = 1) -> None:
         self.kit, self._text, self._rng = LaneKit(client), text, random.Random(seed)
@@ -30,7 +32,8 @@ class FullStore:
 
     def fill(self, jobs: int, *, tenants: int, failures: int, receivers: int) -> None:
         """
-        Enqueue jobs, as many as there are slots of them dispatched; before them, let some fail with events that fail.
+        Create `receivers` failed deliveries and `failures` failed jobs, and then enqueue `jobs` jobs, of which sixty or
+        fewer get slots.
         """
         names = [f"customer-{number:03}" for number in range(tenants)]
         for name in names:

@@ -1,4 +1,4 @@
-"""A real gateway process on the Valkey of the tests, and callers with API keys of their own."""
+"""A real gateway process on the Valkey of the tests, and HTTP clients with API keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINK_KEY = "00" * 32
 
 @dataclass
 class Api:
-    """An HTTP client with one API key; `json` bodies are passed as values."""
+    """An HTTP client with one API key, or without a key if `secret` is empty."""
 
     url: str
     secret: str
@@ -39,7 +39,9 @@ class Api:
     def post(
         self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, content: Any = None
     ) -> httpx.Response:
-        """POST a value as JSON, escaped so that half of a surrogate pair can be sent too, or `content` unchanged."""
+        """
+        POST `body` as JSON, or `content` unchanged. The JSON is ASCII, so that it can contain half of a surrogate pair.
+        """
         named = {"Content-Type": "application/json"} if body is not None else {}
         data = content if body is None else json.dumps(body).encode()
         return self.ask("POST", path, content=data, headers={**named, **(headers or {})})
@@ -56,7 +58,10 @@ class Api:
 def running_gateway(
     environment: Mapping[str, str], module: str = "retouch_producer.gateway", *, port: int = 0, first: str = ""
 ) -> Iterator[tuple[str, Spoken]]:
-    """Run a gateway on a port, by default a free one; yield its address and its process."""
+    """
+    Context manager that runs a gateway process on `port`, or on a free port for 0. It yields the URL and the process.
+    `first` is Python code that runs before the gateway.
+    """
     command = [
         sys.executable,
         "-c",
@@ -69,7 +74,10 @@ def running_gateway(
 
 
 class Callers:
-    """Makes callers of one gateway, each with a key of its own; `close` cancels their open jobs."""
+    """
+    Creates HTTP clients of one gateway, each with its own API key. `close` cancels all open jobs and closes the
+    clients.
+    """
 
     def __init__(self, url: str, client: Any) -> None:
         self.url, self._client, self._made = url, client, list[Api]()

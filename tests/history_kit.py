@@ -8,7 +8,7 @@ OPEN, UNROLLED = "rt:history:open:", "rt:history:unrolled"
 
 
 def age_minutes(client: Any, minutes: int) -> None:
-    """Move all open minutes some minutes into the past; counts of one minute stay together."""
+    """Move the counts of each open minute `minutes` minutes into the past."""
     for minute in sorted(map(int, client.smembers(UNROLLED))):
         client.rename(f"{OPEN}{minute}", f"{OPEN}{minute - minutes}")
         client.srem(UNROLLED, minute)
@@ -16,7 +16,10 @@ def age_minutes(client: Any, minutes: int) -> None:
 
 
 def put_counts(client: Any, minute: int, counts: dict[str, int]) -> None:
-    """Write counts of a minute since 1970, each named `names account tenant`, as the scripts do."""
+    """
+    Add counts to `minute` (a number of minutes since 1970). Each name is "NAMES ACCOUNT TENANT", as the scripts write
+    it.
+    """
     for name, count in counts.items():
         client.hincrby(f"{OPEN}{minute}", name, count)
     client.sadd(UNROLLED, minute)

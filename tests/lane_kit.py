@@ -27,7 +27,7 @@ EDIT = Edit(prompt="make it winter", init_image="https://a.example/in.png").fiel
 
 
 def account(name: str, limit: Literal["auto"] | int = 5, **fields: Any) -> Account:
-    """Return an account as a file names it; its key would be in an environment variable."""
+    """Return an account with this id and limit, as it would be read from an accounts file."""
     return Account(name, "https://a.example/edit", "https://a.example/fetch", key_env="KEY", limit=limit, **fields)
 
 
@@ -44,8 +44,8 @@ class LaneKit:
 
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
         """
-        Return a new job; `key` and `fingerprint` make it idempotent, and jobs with one `share_key` are exact
-        duplicates.
+        Return a job that is not enqueued yet. `key` and `fingerprint` make it idempotent; jobs with the same
+        `share_key` are duplicates of each other.
         """
         key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
         text = JobSpec(tenant, EDIT, deadline_s, priority=priority, **spec).to_json()
@@ -56,12 +56,12 @@ class LaneKit:
         self.lanes.open([Account(DEFAULT_ACCOUNT, "", "", limit=limit, rate_per_s=rate_per_s)])
 
     def open_accounts(self, *accounts: Account) -> None:
-        """Set the gates of several accounts, as a worker does that has their file and their keys."""
+        """Set the gates of these accounts, and announce them as served, as a worker with their keys does."""
         self.lanes.open(accounts)
         self.serve(*(account.id for account in accounts))
 
     def serve(self, *accounts: str, lease_s: float = 3_600.0) -> None:
-        """Announce accounts as a living worker does."""
+        """Announce these accounts as served by a living worker, for `lease_s` seconds."""
         self.lanes.heartbeat(lease_s, [], accounts=accounts)
 
     def enqueue(self, *jobs: NewJob) -> list[Message]:
@@ -75,18 +75,21 @@ class LaneKit:
         return claim
 
     def dispatched(self, lane: str = "edits") -> list[str]:
-        """Return the items that hold a slot."""
+        """Return the ids of the jobs or deliveries that hold a slot, sorted."""
         return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
 
     def rescue(self) -> list[Message]:
-        """Sweep now, even if another worker just did and if the lane rests after a full queue; return the messages."""
+        """
+        Sweep now, and return the messages. The time of the next sweep and the pause after a full queue are ignored.
+        """
         self.client.hdel("rt:rescue", "next_at")
         self.client.hdel("rt:edits:gate", "full_until")
         return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
 
     def make_due(self, lane: str, part: str, *items: str) -> None:
         """
-        Move the instants of these items (of all, if none is named) in `slots`, `timetable` or `shut` into the past.
+        Move the instants of these items in `part` (`slots`, `timetable` or `shut`) into the past; without items, of
+        all.
         """
         name = f"rt:{lane}:{part}"
         for item in items or self.client.zrange(name, 0, -1):
@@ -103,7 +106,7 @@ class LaneKit:
         return self.jobs.settle(self.claim(job), decision)
 
     def fail_delivery(self, tenant: str, url: str, outcome: DeliveryOutcome) -> Receiver:
-        """Let a job fail and a receiver fail to accept its event; return the receiver."""
+        """Let a job fail, and settle the delivery of its event to `url` with `outcome`; return the receiver."""
         receiver = self.receivers.ensure(tenant, url)
         job = self.new(tenant, receivers=(receiver.id,))
         self.enqueue(job)
@@ -116,7 +119,7 @@ class LaneKit:
 
 
 def assert_consistent(client: Any, jobs: list[str]) -> None:
-    """Check the invariants that hold between any two moves."""
+    """Assert the invariants of the lanes, of the targets, of these jobs and of all deliveries."""
     for lane in LANES:
         _assert_lane(client, lane)
     _assert_targets(client)
@@ -158,12 +161,15 @@ def _assert_lane(client: Any, lane: str) -> None:
 
 
 def _bound_of(gate: dict[str, str], usual: int) -> int:
-    """Return the most slots that a gate may have given; halving a limit takes no slot back."""
+    """Return the highest number of slots that a gate may have taken; a limit that was halved takes no slot back."""
     return int(gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual))
 
 
 def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
-    """Check that each account holds as many slots as its count says, within its limit; return the sum of the limits."""
+    """
+    Assert that each account holds as many slots as its count says and as its limit allows; return the sum of the
+    limits.
+    """
     held = Counter(client.hget(f"rt:edits:state:{item}", "account") or DEFAULT_ACCOUNT for item in slots)
     counted = {name: int(count) for name, count in client.hgetall("rt:edits:held_by_account").items()}
     assert counted == {name: count for name, count in held.items() if name != DEFAULT_ACCOUNT}
@@ -174,13 +180,16 @@ def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:
-    """Return the groups in both lines of a lane, proven and unproven."""
+    """Return the groups in the two lines of a lane: that of proven groups and that of unproven groups."""
     lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
     return {group for line in lines for group in client.zrange(line, 0, -1)}
 
 
 def _assert_targets(client: Any) -> None:
-    """Check that no target has more deliveries in flight than its window, and that none waits while it has room."""
+    """
+    Assert that a delivery waits only while its target is shut or has its whole window in flight, and that counts are
+    right.
+    """
     waiting = Counter[str]()
     admitted = {
         name.removeprefix("rt:deliveries:admitted:"): client.zrange(name, 0, -1)
@@ -199,7 +208,7 @@ def _assert_targets(client: Any) -> None:
 
 
 def assert_no_idle_slot(client: Any, lane: str) -> None:
-    """Check that no slot is free while work waits that may use it, as must be so after every sweep."""
+    """Assert that no slot is free while work waits that may use it; this holds after every sweep."""
     limit = int(client.hget(f"rt:{lane}:gate", "limit") or {"edits": 5, "deliveries": 16}[lane])
     waiting = [group for group in _in_line(client, lane, "ready") if client.exists(f"rt:{lane}:backlog:{group}")]
     if int(client.hget(f"rt:{lane}:held", "~") or 0) >= max(1, limit // 2):

@@ -1,4 +1,4 @@
-"""A collector of traces: an HTTP server that takes OTLP in protobuf, as every collector does, and keeps the spans."""
+"""A collector of traces: an HTTP server that receives OTLP in protobuf and stores the spans."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ATTEMPT = "retouch.attempt"
 
 
 def span_id(traceparent: str) -> SpanId:
-    """Return the ids in a `traceparent`."""
+    """Return the ids of the trace and the span in a `traceparent`."""
     version, trace, span, _ = traceparent.split("-")
     assert version == "00"
     return trace, span
@@ -31,7 +31,7 @@ def span_id(traceparent: str) -> SpanId:
 
 @dataclass(frozen=True)
 class ExportedSpan:
-    """One span as the collector got it."""
+    """One span as the collector received it."""
 
     service: str
     name: str
@@ -55,14 +55,14 @@ class ExportedSpan:
 
 @dataclass
 class Collector:
-    """Keeps what was exported: the spans, and the bytes of each request."""
+    """Stores the spans, and the body of each request."""
 
     url: str = ""
     spans: list[ExportedSpan] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
 
     def take(self, body: bytes) -> None:
-        """Keep the spans of one request."""
+        """Store the body of one request and its spans."""
         self.bodies.append(body)
         for part in ExportTraceServiceRequest.FromString(body).resource_spans:
             service = next(str(_value(one.value)) for one in part.resource.attributes if one.key == "service.name")
@@ -73,16 +73,21 @@ class Collector:
         return [span for span in list(self.spans) if span.name == name and span.job == job]
 
     def inside(self, span: ExportedSpan) -> list[ExportedSpan]:
-        """Return the children of a span."""
+        """Return the children of a span, in the order of their export."""
         return [one for one in list(self.spans) if (one.id[0], one.parent) == span.id]
 
     def wait_for(self, job: object, name: str, count: int = 1) -> list[ExportedSpan]:
-        """Wait until a job has at least `count` spans of one name, and return all of them."""
+        """
+        Wait until a job has at least `count` spans with this name, and return all of them; fail if they do not come in
+        time.
+        """
         assert eventually(lambda: len(self.of(job, name)) >= count), [(span.name, span.job) for span in self.spans]
         return self.of(job, name)
 
     def wait_for_decisions(self, job: object, decisions: Iterable[str]) -> None:
-        """Wait until attempts at a job ended with each of these decisions."""
+        """
+        Wait until attempts of a job have ended with each of these decisions; fail if this does not happen in time.
+        """
         wanted = set(decisions)
         assert eventually(lambda: wanted <= {span.attributes["retouch.decision"] for span in self.of(job, ATTEMPT)})
 
@@ -111,7 +116,7 @@ def _value(value: AnyValue) -> object:
 
 @contextmanager
 def running_collector() -> Iterator[Collector]:
-    """Run a collector on a free port."""
+    """Context manager that runs a collector on a free port, and yields it."""
     collector = Collector()
 
     class Handler(BaseHTTPRequestHandler):

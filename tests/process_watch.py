@@ -1,4 +1,4 @@
-"""Watches real processes in tests: whether they run, and what they print; also waits for conditions."""
+"""Starts real processes in tests, stores their output, and checks whether they run; also waits for conditions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUIET = {"NO_COLOR": "1", "COLUMNS": "200", "RETOUCH_GATEWAY_PORT": "0", "RETOUC
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not run."""
     try:
         state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=True).stdout
     except subprocess.CalledProcessError:
@@ -27,7 +27,7 @@ def alive(pid: int) -> bool:
 
 
 def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
-    """Return whether the condition becomes true within `within_s` seconds; it is checked often."""
+    """Call `condition` every 20 ms. Return True once it is true, or False after `within_s` seconds."""
     until = time.monotonic() + within_s
     while time.monotonic() < until:
         if condition():
@@ -37,7 +37,7 @@ def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
 
 
 def own_environment(**more: str) -> dict[str, str]:
-    """Return this environment without Retouch's settings, with a quiet log and the given variables."""
+    """Return this process's environment without RETOUCH_ variables, with the variables of QUIET and of `more`."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
     return plain | QUIET | more
 
@@ -45,7 +45,7 @@ def own_environment(**more: str) -> dict[str, str]:
 def retouch(
     *arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one `retouch` command to its end and return the finished process."""
+    """Run one `retouch` command in `folder` to its end, and return its CompletedProcess."""
     return subprocess.run(
         [sys.executable, "-m", "retouch_ops.cli", *arguments],
         capture_output=True,
@@ -57,7 +57,10 @@ def retouch(
 
 
 class Spoken:
-    """Context manager for a process whose output lines are stored; it is killed with all of its children at the end."""
+    """
+    A process whose output lines (stdout and stderr) are stored in `lines`. As a context manager it kills the process at
+    the end.
+    """
 
     def __init__(
         self, command: Sequence[str], *, folder: Path | None = None, environment: Mapping[str, str] | None = None
@@ -83,13 +86,16 @@ class Spoken:
         return next((line for line in list(self.lines) if text in line), None)
 
     def wait_for(self, text: str, within_s: float = 60.0) -> str:
-        """Return the first line that contains a text; if none comes in time, fail with the whole output."""
+        """
+        Return the first output line that contains `text`; fail with the whole output if there is none within `within_s`
+        seconds.
+        """
         found = eventually(lambda: self._said(text) or self.process.poll() is not None, within_s) and self._said(text)
         assert found, f"never said {text!r}:\n" + "\n".join(self.lines)
         return str(found)
 
     def end(self, number: signal.Signals = signal.SIGTERM, within_s: float = 30.0) -> int:
-        """Send a signal; return the exit code and the whole output."""
+        """Send a signal, wait until the process has ended and its output is read, and return the exit code."""
         self.process.send_signal(number)
         code = self.process.wait(within_s)
         self._reader.join(within_s)
@@ -106,5 +112,5 @@ class Spoken:
 
 
 def run_retouch(*arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Spoken:
-    """Start one `retouch` command that keeps running."""
+    """Start a `retouch` command in `folder` that keeps running, and return its process."""
     return Spoken([sys.executable, "-m", "retouch_ops.cli", *arguments], folder=folder, environment=environment)

@@ -1,4 +1,4 @@
-"""HTTP servers of tests, whose handlers are written where they are needed."""
+"""Runs HTTP servers for tests; each test brings the request handler of its server."""
 
 from __future__ import annotations
 

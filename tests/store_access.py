@@ -1,4 +1,4 @@
-"""Access to the stores behind a queue, for tests that read them."""
+"""Access to the stores that a queue uses, for tests that read them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from retouch.connections import Connections
 
 
 class StoreAccess(Connections):
-    """The stores behind a queue, with a client that may send any command."""
+    """The stores that a queue uses; the type of `client` allows any Redis command."""
 
     client: Any
 
 
 def store_access(queue: EditQueue) -> StoreAccess:
-    """Return the stores, the publisher and the blobs of a queue over Redis."""
+    """Return the stores, the publisher and the blobs that a queue with Redis uses."""
     return cast(StoreAccess, queue._transport.connections)

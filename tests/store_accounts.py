@@ -1,4 +1,4 @@
-"""Accounts of the endpoint in the store, without workers: tests open, serve and close them."""
+"""Accounts of the endpoint in the store, without workers: functions that open, serve and close them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ def account(identity: str, **fields: Any) -> Account:
 
 
 def open_accounts(client: Any, *accounts: Account, served_s: float = 3_600.0) -> None:
-    """Open the lane with these accounts, and announce them as served by one worker."""
+    """Open the lane with these accounts, and announce them as served by one worker for `served_s` seconds."""
     lanes = Lanes(client)
     lanes.open(accounts)
     lanes.heartbeat(served_s, [], accounts=[one.id for one in accounts], process="host:1")
 
 
 def close(client: Any, identity: str, code: str = "bad_key") -> None:
-    """Close an account, as a refusal by the endpoint does."""
+    """Close an account in the store, as the endpoint's refusal of its key does."""
     gate = keys.account_gate(identity)
     client.hset(gate, mapping={"closed": code, "closed_at": 1_700_000_000.0, "open_until": 1e15})

@@ -1,5 +1,6 @@
 """
-The endpoint's examples in JavaScript, Node, PHP and Java, which must be installed: `make seed-examples` runs them.
+The endpoint's examples in JavaScript, Node, PHP and Java. These languages must be installed, or are installed from
+Debian; `make seed-examples` runs the examples.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def test_javascript(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 def test_node_verifies_webhooks(tmp_path: Path) -> None:
     """
-    The Node code of `docs/webhooks.md` accepts our signature, and refuses a changed body, an old signature and none.
+    The Node code of docs/webhooks.md accepts our signature, also beside another signature. It refuses a changed body,
+    an old signature and a missing signature.
     """
     body, secret, now = (
         '{"type":"edit.succeeded"}',
@@ -81,7 +83,7 @@ def test_node_verifies_webhooks(tmp_path: Path) -> None:
 
 
 def test_node(api: Api, assert_edited: Check, tmp_path: Path) -> None:
-    """The Node example, with the npm package it names, prints a success with an edited image."""
+    """The Node example prints a success with an edited image; it uses the npm package that it names."""
     run(
         [tool("npm", "install Node 18 or later"), "install", "--silent", "--no-audit", "request"],
         tmp_path,
@@ -124,7 +126,7 @@ def test_jdk_client(api: Api, simulator: Simulator, tmp_path: Path) -> None:
 
 
 def install(*packages: str) -> None:
-    """Install packages, if this is Debian and we are root."""
+    """Install packages with apt-get. Fail if the system is not Debian or the user is not root."""
     assert shutil.which("apt-get"), f"not on Debian: install what {', '.join(packages)} hold there"
     assert os.geteuid() == 0, f"as root: apt-get install {' '.join(packages)}"
     quietly = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -1,4 +1,4 @@
-"""The gateway and the worker that the examples run against."""
+"""Fixtures: the gateway and the worker with which the examples run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ def api(gateway_url: str, client: Any, simulator: Simulator) -> Iterator[Api]:
 
 @pytest.fixture
 def assert_edited(api: Api) -> Callable[[dict[str, Any]], None]:
-    """A function that checks that an answer is a success of the endpoint, and that its link leads to an image."""
+    """
+    Return a function that asserts that an answer is a success of the endpoint, and that its link leads to an image.
+    """
 
     def check(answer: dict[str, Any]) -> None:
         assert answer["status"] == "success", answer

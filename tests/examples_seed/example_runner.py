@@ -16,7 +16,10 @@ KEYS = ('"key": ""', '"key" => ""', '\\"key\\": \\"\\"')
 
 
 def example(name: str, url: str, key: str) -> str:
-    """Return the text of an example for this gateway; it contains host and key once each."""
+    """
+    Return the text of an example, with the host replaced by `url` and the empty key by `key`. Fail if the text does not
+    contain each of them exactly once.
+    """
     text = (HERE / f"{name}.txt").read_text()
     empty = next(one for one in KEYS if one in text)
     assert (text.count(HOST), text.count(empty)) == (1, 1)
@@ -27,7 +30,7 @@ def example(name: str, url: str, key: str) -> str:
 
 
 def tool(name: str, why: str) -> str:
-    """Return the path of a program that a test needs; `why` is for the message if the program is missing."""
+    """Return the path of a program. Fail if it is missing; the message is "NAME is needed: WHY"."""
     found = shutil.which(name)
     assert found, f"{name} is needed: {why}"
     return found
@@ -35,7 +38,8 @@ def tool(name: str, why: str) -> str:
 
 def run(command: Sequence[str], folder: Path, within_s: float = 60.0, *, installs: bool = False) -> str:
     """
-    Run a program in a folder and return its output. It gets the proxies of this machine only if it `installs` packages.
+    Run a program in a folder and return its stdout; fail if it fails. Only a program that `installs` packages gets the
+    proxy settings of this machine.
     """
     environment = {name: value for name, value in os.environ.items() if installs or not _is_proxy(name)}
     done = subprocess.run(
@@ -50,6 +54,6 @@ def _is_proxy(name: str) -> bool:
 
 
 def reply(printed: str) -> dict[str, Any]:
-    """Return the answer that an example printed."""
+    """Return the JSON object in the last line that an example printed."""
     answer: dict[str, Any] = json.loads(printed.strip().splitlines()[-1])
     return answer

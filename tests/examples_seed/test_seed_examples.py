@@ -1,4 +1,4 @@
-"""The endpoint's own example in Python, and its processing path, against the gateway."""
+"""The endpoint's own example in Python, and edits that are answered `processing`, against the gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def test_a_long_edit_is_fetched_later(
     worker_environment: dict[str, str], module_worker: Any, client: Any, simulator: Simulator, assert_edited: Check
 ) -> None:
     """
-    An edit that takes longer than the wait is answered `processing`, and its fetch_result finally returns the image.
+    An edit that takes longer than the wait is answered `processing`. Later its fetch_result returns the image, but not
+    with the key of another tenant.
     """
     simulator.settings(latency_s=1.0)
     with running_gateway({**worker_environment, "RETOUCH_DROP_IN_WAIT_S": "0.1"}) as (url, _):
@@ -44,7 +45,7 @@ def test_a_long_edit_is_fetched_later(
 
 
 def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Simulator) -> None:
-    """Every error is HTTP 200 with status error and a text that clients of the endpoint know; nothing is enqueued."""
+    """Every error is HTTP 200 with status error and a message of the endpoint; nothing is enqueued."""
     good = {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}
     wrongs: list[tuple[Any, str]] = [
         ({**good, "key": ""}, "Invalid Api Key"),
@@ -64,7 +65,7 @@ def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Si
 
 
 def test_what_failed_says_so(api: Api, simulator: Simulator) -> None:
-    """A job that the endpoint refused is answered as failed, with the endpoint's message."""
+    """A job that the endpoint refused is answered with the status failed and a message."""
     simulator.faults(next=[{"kind": "no_credits", "times": 1}])
     answer = api.post(
         "/api/v5/pix2pix", {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}

@@ -1,4 +1,4 @@
-"""What the type checker must infer for the two clients; mypy reads this file, nothing runs it."""
+"""The types that mypy must infer for the two clients. mypy reads this file; no test runs it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retouch.events import Event
 
 
 def plain(queue: EditQueue, edit: Edit) -> None:
-    """A caller in a thread."""
+    """Use the client for threads; `assert_type` states the type of each call."""
     job = queue.enqueue(edit, priority="high")
     assert_type(job, Job)
     assert_type(queue.enqueue_many([edit, (edit, {"tags": {}})]), list[Job])
@@ -25,7 +25,7 @@ def plain(queue: EditQueue, edit: Edit) -> None:
 
 
 async def awaited(queue: AsyncEditQueue, edit: Edit) -> None:
-    """A caller on an event loop."""
+    """Use the client for asyncio; `assert_type` states the type of each call."""
     async with queue as same:
         assert_type(same, AsyncEditQueue)
     job = await queue.enqueue(edit, priority="high")

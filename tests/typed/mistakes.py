@@ -1,4 +1,4 @@
-"""What a type checker must refuse: mypy fails where a line has no error to ignore."""
+"""Calls that a type checker must refuse. Where mypy finds no error, it reports that the `type: ignore` is unused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from retouch import Edit, EditQueue
 
 
 def mistakes(queue: EditQueue, edit: Edit) -> None:
-    """Misspelt or wrong options, fields and states."""
+    """Use misspelt or wrong options, fields and states."""
     queue.enqueue(edit, webhok="https://shop.example")  # type: ignore[call-arg]  # it is called webhook
     queue.enqueue(edit, priority="urgent")  # type: ignore[arg-type]  # high, normal or low
     queue.enqueue_many([edit], max_charge=1)  # type: ignore[call-arg]  # it is called max_charges

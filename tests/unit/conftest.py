@@ -1,4 +1,4 @@
-"""Fails each unit test that tries to open a connection."""
+"""Makes a unit test fail if it tries to open a connection."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def flower(broker: ValkeyServer | str, **more: str) -> Iterator[tuple[Spoken, in
 
 
 def test_the_api_is_never_open(broker: ValkeyServer) -> None:
-    """Even with Flower's own option for an open API in the environment, changing tasks needs a password."""
+    """Flower's own option for an open API is set: pages are open, but each API request without a password gets 401."""
     with flower(broker, FLOWER_UNAUTHENTICATED_API="true") as (_, port):
         assert status(port, "/workers") == 200
         for method, path in (
@@ -67,7 +67,10 @@ def test_the_api_is_never_open(broker: ValkeyServer) -> None:
 
 
 def test_a_password_closes_the_pages(broker: ValkeyServer) -> None:
-    """With RETOUCH_FLOWER_BASIC_AUTH the pages need the password, which is not on the command line that `ps` shows."""
+    """
+    With RETOUCH_FLOWER_BASIC_AUTH the pages need the password; the command line that `ps` shows and the log do not have
+    it.
+    """
     with flower(broker, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (running, port):
         assert status(port, "/workers") == 401
         assert status(port, "/workers", password="wrong") == 401
@@ -77,7 +80,7 @@ def test_a_password_closes_the_pages(broker: ValkeyServer) -> None:
 
 
 def body(port: int, path: str) -> str:
-    """Return Flower's answer to a request with the password."""
+    """Return the body of Flower's answer to a GET of `path` with the password."""
     headers = {"Authorization": "Basic " + base64.b64encode(f"me:{PASSWORD}".encode()).decode()}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
@@ -88,7 +91,10 @@ def body(port: int, path: str) -> str:
 
 
 def test_it_only_shows_unless_asked_otherwise(broker: ValkeyServer) -> None:
-    """Even with the password, Flower can end no task or worker, unless RETOUCH_FLOWER_READ_ONLY=false is set."""
+    """
+    By default Flower refuses to end a task or a worker, even with the password; RETOUCH_FLOWER_READ_ONLY=false allows
+    it.
+    """
     control = "/api/task/revoke/ed_1-2?terminate=true"
     with flower(broker, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (_, port):
         assert status(port, control, "POST", PASSWORD) == 403
@@ -101,10 +107,8 @@ def test_a_failed_job_looks_failed(
     queue: EditQueue, redis_url: str, simulator: Simulator, worker: Callable[..., RunningWorker], client: Any
 ) -> None:
     """
-    The task of a failed job is a failure in Flower, without a traceback in the worker's log and without a second
-    attempt.
-
-    A duplicate message and the task of a job that succeeds are no failures. The page of a task leads to its job.
+    Flower shows the task of a failed job as a failure, and the worker logs no traceback. Flower shows duplicate
+    messages and the task of a job that succeeds as successes. The page of a task links to its job.
     """
     running = worker("-E")
     with flower(
@@ -139,7 +143,9 @@ def test_a_failed_job_looks_failed(
 
 
 def test_a_task_leads_to_its_job() -> None:
-    """The id of a task begins with the id of its job, or with that of a delivery, which contains the job's."""
+    """
+    `job_of` returns the job's id from the task id of an edit or of a delivery, and an empty string for other tasks.
+    """
     assert job_of("ed_01ab-0123456789ab") == "ed_01ab"
     assert job_of("dl_01ab-3-0-0123456789ab") == "ed_01ab"
     assert job_of("other") == ""

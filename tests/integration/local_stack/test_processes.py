@@ -1,4 +1,4 @@
-"""Real, harmless processes in a `Group`: restarts, pauses, one shutdown, no orphan."""
+"""Real, harmless processes in a `Group`: restarts, pauses between them, the shutdown, and no orphans."""
 
 from __future__ import annotations
 
@@ -164,7 +164,9 @@ with group.counting_signals():
 
 
 def test_a_closed_terminal_ends_all() -> None:
-    """A SIGHUP sent by hand does not end the parent; that of a closed terminal ends it and its children."""
+    """
+    The parent goes on after a SIGHUP that was sent by hand; the end of its terminal ends the parent and its children.
+    """
     ours, theirs = os.openpty()
     command = [sys.executable, "-c", PARENT_OF_A_SLEEPER, str(theirs)]
     with subprocess.Popen(command, pass_fds=[theirs], start_new_session=True) as parent:

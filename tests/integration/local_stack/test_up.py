@@ -56,8 +56,8 @@ def test_the_ready_line_names_every_address(stack: Spoken, folder: Path) -> None
 
 def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
     """
-    The ready line has the API key from the state folder; only its owner can read the file, and the gateway accepts the
-    key.
+    The ready line shows the API key that is stored in the state folder. Only the owner of that file can read it, and
+    the gateway accepts the key.
     """
     kept = folder / "var/state/api_key"
     key = kept.read_text().strip()
@@ -71,7 +71,9 @@ def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
 
 
 def test_the_console_link_signs_in_once(stack: Spoken, folder: Path) -> None:
-    """The line after the ready line has an address whose button signs in, but only once."""
+    """
+    The line after the ready line has the address of a page with a button that signs in; a second sign-in gets 403.
+    """
     gateway = record(folder)["gateway_url"]
     address = stack.wait_for("retouch | console http").split()[3]
     assert address.startswith(f"{gateway}/console/enter/")
@@ -113,7 +115,8 @@ def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
 
 def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
     """
-    `retouch settings --export` prints the settings of a program that enqueues here; in another folder it is an error.
+    A program with the settings that `retouch settings --export` prints enqueues in this stack. In a folder without a
+    running stack the command exits with 2.
     """
     program = (
         "from retouch import Edit, EditQueue; import os;"
@@ -131,13 +134,16 @@ def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
 
 
 def test_no_secret_is_on_record(stack: Spoken, folder: Path) -> None:
-    """The record for other commands contains no key, not even the simulator's."""
+    """Neither stack.json, which other commands read, nor the output of the stack contains the endpoint key."""
     assert "RETOUCH_PIX2PIX_KEY" not in (folder / "var/state/stack.json").read_text()
     assert "RETOUCH_PIX2PIX_KEY" not in "\n".join(stack.lines)
 
 
 def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
-    """A second `retouch up` in the same folder names the first one and exits 2, without changing anything."""
+    """
+    A second `retouch up` in the same folder prints the process and the address of the first, and exits with 2. It
+    changes nothing.
+    """
     before = record(folder)
     second = retouch("up", "--fresh", folder=folder)
     assert second.returncode == 2
@@ -194,7 +200,7 @@ def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
-    """A folder with files of others is neither used nor emptied."""
+    """A folder with other files is refused as the state folder, and its files stay."""
     (tmp_path / "thesis.txt").write_text("years of work")
     refused = retouch("up", "--fresh", "--state", str(tmp_path))
     assert refused.returncode == 2

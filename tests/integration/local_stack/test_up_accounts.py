@@ -24,7 +24,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ready(folder: Path) -> Iterator[str]:
-    """The ready line of a running stack with three accounts."""
+    """
+    Start a stack with three accounts, yield its ready line, and assert at the end that the output contains no key.
+    """
     with run_retouch("up", "--accounts", "3", folder=folder) as running:
         yield running.wait_for("retouch | ready in")
         assert running.end(signal.SIGINT) == 0
@@ -47,7 +49,10 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
-    """The ready line has each account and the address of its simulator, which allows 5, 10 or 15 requests in flight."""
+    """
+    The ready line has the id of each account and the address of its simulator. The three simulators allow 5, 10 and 15
+    requests in flight.
+    """
     accounts = record(folder)["accounts"]
     assert list(accounts) == IDS
     for number, (identity, url) in enumerate(accounts.items(), 1):
@@ -57,7 +62,9 @@ def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
 
 
 def test_keys_are_in_files_of_their_own(ready: str, folder: Path) -> None:
-    """The accounts file and the record contain no key; only its owner can read a key file."""
+    """
+    No key is in the accounts file, in stack.json or in the ready line; each key file is readable by its owner only.
+    """
     state = folder / "var/state"
     text = (state / "accounts.toml").read_text()
     assert list(tomllib.loads(text)["accounts"]) == IDS
@@ -78,7 +85,8 @@ def test_other_commands_find_the_accounts_file(ready: str, folder: Path) -> None
 @pytest.mark.parametrize("name", ["RETOUCH_PIX2PIX_KEY", "RETOUCH_ACCOUNTS"])
 def test_simulators_do_not_mix_with_real_accounts(tmp_path: Path, name: str) -> None:
     """
-    With a key or an accounts file set, `--accounts` is a usage error: nothing is started, and no folder is created.
+    If a real key or a real accounts file is set, `--accounts` is a usage error: no process starts, and no folder is
+    created.
     """
     ended = retouch("up", "--accounts", "2", folder=tmp_path, environment={name: "a-real-one"})
     assert ended.returncode == 2

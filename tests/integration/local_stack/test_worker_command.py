@@ -1,4 +1,4 @@
-"""`retouch worker` with real Celery processes: killed ones are replaced, all stop in time, and no key is shown."""
+"""`retouch worker` with real Celery processes: killed processes are replaced, all stop in time, and no key is shown."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def children(parent: int) -> list[int]:
 
 
 def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str]) -> None:
-    """After kill -9 of a process, another one gets its name, and `retouch doctor` finds the lane served."""
+    """
+    After kill -9 of a worker process, a new process gets its name, and `retouch doctor` reports both as serving the
+    lane.
+    """
     before = children(workers.process.pid)
     os.kill(before[0], signal.SIGKILL)
     entry = json.loads(workers.wait_for("died"))
@@ -66,7 +69,7 @@ def test_one_signal_stops_all(workers: Spoken) -> None:
 
 
 def test_a_killed_parent_leaves_no_worker(workers: Spoken) -> None:
-    """kill -9 of the parent ends its workers; other workers take their jobs when the leases expire."""
+    """kill -9 of the parent also ends its workers."""
     pids = children(workers.process.pid)
     workers.end(signal.SIGKILL)
     assert len(pids) == 2
@@ -82,7 +85,7 @@ def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
 
 
 def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
-    """Without Redis a worker logs store_away at once; one signal still ends it in time, with code 0."""
+    """A worker that cannot reach Redis logs store_away at once; SIGTERM still ends it in time, with exit code 0."""
     nowhere = {**environment, "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0"}
     with run_retouch("worker", "--lanes", "edits", folder=tmp_path, environment=nowhere) as running:
         entry = json.loads(running.wait_for("store_away"))
@@ -92,7 +95,7 @@ def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_p
 
 
 def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
-    """Command lines have names and numbers; the key is passed in the environment."""
+    """The command lines of the workers do not contain the endpoint key."""
     settings = Settings.load(pix2pix_key=KEY)
     programs = worker_programs(settings, ["edits"], name="w", concurrency=2, processes=2, environment=environment)
     assert [program.name for program in programs] == ["w-1", "w-2"]
@@ -100,14 +103,14 @@ def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
 
 
 def test_the_grace_covers_a_call_in_flight() -> None:
-    """The grace period of a worker is its longest call plus the time for storing the result."""
+    """The grace period of a worker is the time limit of an endpoint call plus the time for storing the result."""
     settings = Settings.load(pix2pix_timeout_s=42)
     (program,) = worker_programs(settings, ["edits"], name="w", concurrency=1, processes=1)
     assert program.grace_s == 42 + GRACE_BEYOND_CALL_S
 
 
 def test_lanes_are_read_from_text() -> None:
-    """Lanes are returned in a fixed order; the error for an unknown lane names the known ones."""
+    """`parse_lanes` returns lanes in a fixed order; its error for an unknown lane has the names of all lanes."""
     assert parse_lanes(" deliveries, edits") == ("edits", "deliveries")
     for wrong in ("", ",", "edits,nothing"):
         with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):
@@ -115,7 +118,7 @@ def test_lanes_are_read_from_text() -> None:
 
 
 def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path: Path) -> None:
-    """SIGHUP to the parent makes each process read its accounts again, and ends none."""
+    """SIGHUP to the parent makes each worker process read the accounts file again; no process ends."""
     (tmp_path / "main.key").write_text(KEY)
     (tmp_path / "accounts.toml").write_text('[accounts.main]\nkey_file = "main.key"\n')
     arguments = ("--lanes", "edits", "--concurrency", "2", "--processes", "2", "--name", "h")
@@ -140,7 +143,10 @@ def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path:
 def test_accounts_that_cannot_be_used_start_nothing(
     environment: dict[str, str], tmp_path: Path, content: str, words: str
 ) -> None:
-    """With a wrong accounts file, or if no key of it is here, the command says so at once and exits 2."""
+    """
+    If the accounts file is invalid, or has no key that this machine can read, the command prints the error and exits
+    with 2.
+    """
     (tmp_path / "accounts.toml").write_text(content)
     answer = retouch(
         "worker", "--lanes", "edits", folder=tmp_path, environment={**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}

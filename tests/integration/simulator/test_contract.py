@@ -53,7 +53,7 @@ def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None
 
 
 def test_v6_answers_in_its_own_shape(simulator: Simulator) -> None:
-    """The v6 path returns output as a list with proxy_links, and a processing answer with future_links."""
+    """The v6 path answers with a list of outputs and with proxy_links; its answer `processing` has future_links."""
     answer = post(simulator, path=V6).json()
     assert isinstance(answer["output"], list)
     assert requests.get(answer["proxy_links"][0], timeout=10).headers["Content-Type"] == "image/png"
@@ -97,7 +97,7 @@ def test_an_init_image_that_is_too_large_is_not_fetched(simulator: Simulator) ->
 
 
 def test_the_spam_filter_refuses_the_same_body_for_a_while(simulator: Simulator) -> None:
-    """A repeated body is refused, with a hint at 30 seconds, and accepted later; another body is accepted at once."""
+    """A body that is sent again within spam_filter_s is refused with a tip; later, or with a change, it is accepted."""
     simulator.settings(spam_filter_s=30)
     assert post(simulator).json()["status"] == "success"
     refused = post(simulator).json()
@@ -125,7 +125,7 @@ def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
 
 
 def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> None:
-    """A key at its cap does not affect another key; its refusal can also come inside HTTP 200."""
+    """A key at its cap is refused, here inside HTTP 200, while another key is accepted."""
     simulator.settings(cap=1, queue_full_status=200, processing_s=600)
     simulator.faults(next=[{"kind": "processing"}])
     post(simulator, "one")
@@ -136,8 +136,8 @@ def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> N
 
 def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
     """
-    An edit that is being processed has eta, id and fetch_result, and keeps its slot; finally a fetch returns the
-    picture.
+    The answer for an edit that is being processed has eta, id and fetch_result. The edit is in flight until it is done;
+    after that a fetch returns the picture.
     """
     simulator.settings(processing_s=2, eta_s=12)
     simulator.faults(next=[{"kind": "processing"}])
@@ -167,7 +167,10 @@ def test_fetch_of_strange_ids_and_keys(simulator: Simulator) -> None:
 
 @pytest.mark.parametrize(("early", "status"), [("404", 404), ("html", 200)])
 def test_a_link_read_too_early_is_no_picture(simulator: Simulator, early: str, status: int) -> None:
-    """A fresh link answers 404, or HTML with 200, and the picture a moment later."""
+    """
+    A fresh link answers with an HTML page and status 404 or 200, as configured; later the same link returns the
+    picture.
+    """
     simulator.settings(output_delay_s=600, output_early=early)
     link = post(simulator).json()["output"]
     first = requests.get(link, timeout=10)
@@ -186,7 +189,8 @@ def test_a_link_expires(simulator: Simulator) -> None:
 
 def test_one_request_can_have_another_output(simulator: Simulator) -> None:
     """
-    A scripted output kind applies to one request only: first the link returns the unchanged input, later the edit.
+    A scripted output kind applies to one request: the link of this request returns the unchanged input, and the link of
+    the next request returns the edit.
     """
     simulator.faults(next=[{"output_kind": "same_as_input"}])
     same, edited = (
@@ -229,7 +233,10 @@ def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) ->
 
 
 def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> None:
-    """Unknown settings, faults and reset options, and invalid JSON, get 400 with the known ones; nothing changes."""
+    """
+    A control call with an unknown setting, fault or reset option gets 400 with the known names. Invalid JSON also gets
+    400. No setting changes.
+    """
     before = requests.get(f"{simulator.url}/control/settings", timeout=10).json()
     for path, sent, words in [
         ("settings", '{"zap": 1}', "known: keys, cap"),
@@ -245,7 +252,7 @@ def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> Non
 
 
 def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> None:
-    """A reset deletes books, faults and links, and restores the first settings unless these are to be kept."""
+    """A reset deletes books and faults. It also restores the settings of the start, unless keep_settings is true."""
     simulator.settings(cap=3)
     simulator.faults(rates={"failed": 1})
     post(simulator)
@@ -258,7 +265,10 @@ def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> N
 
 
 def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
-    """`samples` returns that many pictures, each with a link, for one charge; too many are refused."""
+    """
+    A request with `samples` gets that number of pictures, each with its own link, for one charge; 0 samples are
+    refused.
+    """
     several = post(simulator, "winter [[several]]", samples=3).json()
     pictures = {requests.get(link, timeout=10).content for link in several["output"]}
     assert (len(several["output"]), len(pictures)) == (3, 3)

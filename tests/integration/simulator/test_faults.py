@@ -64,7 +64,9 @@ def seen(simulator: Simulator, kind: str) -> str | tuple[int, str]:
 
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fault_is_seen_and_charged_as_documented(simulator: Simulator, kind: str) -> None:
-    """The client gets the fault once, the next request succeeds, and the fault is charged according to its stage."""
+    """
+    The client gets the fault once, and the next request succeeds. The fault is charged if `is_charged` is true for it.
+    """
     simulator.settings(drip_bytes_per_s=4_000)
     post(simulator, "make the picture's edit known, so that the next one is quick")
     simulator.faults(next=[{"kind": kind}])
@@ -91,8 +93,8 @@ def test_the_header_fault_says_when_to_come_again(simulator: Simulator) -> None:
 
 def test_list_and_flagged_answers(simulator: Simulator) -> None:
     """
-    The fault `list_output` returns the link in a list; `flagged` marks the answer as NSFW, and its picture is one flat
-    colour.
+    The fault `list_output` returns the link in a list. The fault `flagged` marks the answer as NSFW and returns a
+    picture of one colour.
     """
     simulator.faults(next=[{"kind": "list_output"}, {"kind": "flagged"}])
     listed, flagged = post(simulator, "one").json(), post(simulator, "two").json()
@@ -102,7 +104,10 @@ def test_list_and_flagged_answers(simulator: Simulator) -> None:
 
 
 def test_processing_that_never_ends_well(simulator: Simulator) -> None:
-    """The three faults that make processing fail have these fetches: still processing, not found, failed."""
+    """
+    After the fault processing_forever a fetch answers `processing`. After fetch_not_found and processing_failed it
+    answers `failed`, each with its own message.
+    """
     simulator.settings(processing_s=0)
     kinds = ("processing_forever", "fetch_not_found", "processing_failed")
     simulator.faults(next=[{"kind": kind} for kind in kinds])
@@ -116,7 +121,10 @@ def test_processing_that_never_ends_well(simulator: Simulator) -> None:
 
 
 def test_faults_of_fetches(simulator: Simulator) -> None:
-    """Scripted faults of fetches come in order and affect only fetches: a page, a full queue, then the true answer."""
+    """
+    Scripted faults of fetches apply only to fetches, in order: the first fetch gets an HTML page, the second a full
+    queue, and the third the real answer.
+    """
     simulator.settings(processing_s=0)
     simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "html_502"}, {"kind": "queue_full"}])
     url = post(simulator, "x").json()["fetch_result"]
@@ -135,7 +143,7 @@ def test_rates_apply_to_every_post(simulator: Simulator) -> None:
 
 
 def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulator) -> None:
-    """An accepted POST goes on without its client: it is charged, in flight, and finally done."""
+    """When the client of an accepted POST disconnects, the edit goes on: it is charged, is in flight, and succeeds."""
     post(simulator, "make the picture's edit known, so that the charge comes at once")
     simulator.settings(latency_s=2.5)
     with pytest.raises(requests.ReadTimeout):
@@ -147,7 +155,7 @@ def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulato
 
 
 def test_a_reset_of_a_client_that_left_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
-    """A client that leaves before its connection would be reset leaves no trace in the simulator's log."""
+    """If a client disconnects before the simulator resets the connection, the simulator writes no error."""
     with Simulator(latency_s=1.5, spam_filter_s=0) as own:
         own.faults(next=[{"kind": "reset_after_work"}])
         with pytest.raises(requests.ReadTimeout):
@@ -158,7 +166,7 @@ def test_a_reset_of_a_client_that_left_is_no_error(capfd: pytest.CaptureFixture[
 
 
 def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator) -> None:
-    """The status line arrives in more than one piece, and the answer has the simulator's header."""
+    """With the fault `drip` the status line arrives in several pieces, and the answer is complete."""
     simulator.settings(drip_bytes_per_s=200)
     simulator.faults(next_fetch=[{"kind": "drip"}])
     parts = urlsplit(simulator.url)
@@ -176,7 +184,7 @@ def test_a_drip_comes_in_pieces_from_its_first_header_byte(simulator: Simulator)
 
 
 def test_a_slow_download_arrives_whole(simulator: Simulator) -> None:
-    """A link with limited speed returns the same bytes as one at full speed."""
+    """A link whose speed is limited returns the same bytes as before the limit."""
     link = post(simulator, "x").json()["output"]
     full = requests.get(link, timeout=10).content
     simulator.settings(output_bytes_per_s=2_000_000)

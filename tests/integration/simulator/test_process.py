@@ -40,14 +40,14 @@ def test_help_names_the_options() -> None:
 
 @pytest.mark.parametrize("setting", ["zap=1", "cap=0", "cap"])
 def test_a_wrong_setting_on_the_command_line_is_a_usage_error(setting: str) -> None:
-    """An unknown setting, a value out of range or a missing value ends with exit code 2, before anything listens."""
+    """With an unknown setting, a value out of range or no value, the command exits with 2 and prints no ready line."""
     answer = run("--set", setting)
     assert answer.returncode == 2
     assert "ready" not in answer.stdout
 
 
 def test_a_wrong_setting_of_the_context_manager_raises() -> None:
-    """A simulator that cannot start raises, and leaves no process behind."""
+    """`Simulator(...)` raises RuntimeError if its process cannot start with these settings."""
     with pytest.raises(RuntimeError, match="did not start"), Simulator(zap=1):
         raise AssertionError("it started")
 

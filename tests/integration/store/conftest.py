@@ -11,5 +11,5 @@ from retouch.store.accounts import AccountStore
 
 @pytest.fixture
 def store(client: Any) -> AccountStore:
-    """The accounts of the endpoint, as operators see and switch them."""
+    """Return the store of the endpoint's accounts, which operators use to list and switch accounts."""
     return AccountStore(client)

@@ -1,4 +1,4 @@
-"""Which account gets a job, for any mixture of accounts, tenants, pauses and moves; with real scripts."""
+"""Random accounts, tenants, pauses and moves of jobs: each job gets an account that it may use; with real scripts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def may_use(tenant: str, one: Account, accounts: Sequence[Account]) -> bool:
 
 
 class Mixture:
-    """Some accounts, jobs of four tenants, and the rules that must hold between any two moves."""
+    """
+    A lane with the given accounts and with jobs of four tenants; `check` asserts the rules that hold after each move.
+    """
 
     tenants = ("t1", "t2", "t3", "t4")
 
@@ -55,7 +57,9 @@ class Mixture:
         self.kit.open_accounts(*accounts)
 
     def move(self, move: str, number: int) -> None:
-        """Enqueue jobs, end one, or pause or resume an account."""
+        """
+        Enqueue jobs, end a job, or pause or resume an account; `number` chooses the tenant, the job or the account.
+        """
         if move == "put":
             several(self.kit, 1 + number % 5, self.tenants[number % 4])
         elif move == "toggle":
@@ -74,7 +78,7 @@ class Mixture:
         return [one for one in everything if may_use(tenant, one, everything)]
 
     def check(self) -> None:
-        """Check limits and owners, and that no usable slot is idle while a job waits for it."""
+        """Assert that limits and owners are respected, and that no slot is idle while a waiting job may use it."""
         records = self.kit.jobs.records(self.kit.dispatched())
         held = Counter(record.account for record in records)
         assert all(held[name] <= int(self.accounts[name].limit) for name in held)
@@ -92,9 +96,8 @@ class Mixture:
 )
 def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account], moves: list[tuple[str, int]]) -> None:
     """
-    No limit is exceeded, and no job gets an account that its tenant may not use. No usable slot is idle while a job
-    waits for it, and no higher tier is used while a lower one has a free slot. In the end every job that has an account
-    runs.
+    After each move no account exceeds its limit, each job has an account that its tenant may use, and no slot is idle
+    while a waiting job may use it. In the end no job waits whose tenant may use an account.
     """
     mixture = Mixture(client, accounts)
     for move, number in moves:

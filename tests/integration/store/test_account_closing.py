@@ -1,4 +1,4 @@
-"""Closes, tests, pauses and drains one of several accounts of the endpoint; with real scripts."""
+"""One of several accounts of the endpoint is closed, tested, paused or drained; with real scripts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.lane_kit import LaneKit, account
 
 def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: Any, store: AccountStore) -> None:
     """
-    The job moves to another account at once; the closed account gets nothing until it is tested, and the feed has one
-    event.
+    When an account refuses its key, the account closes and the job moves to another account at once. The closed account
+    gets no job until it is tested, and the feed has one event.
     """
     kit.open_accounts(account("a", 2), account("b", 2))
     first, _, third, *_ = several(kit, 8)
@@ -38,7 +38,7 @@ def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: 
 
 
 def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: AccountStore) -> None:
-    """The answer to a call that was in flight when the account closed changes nothing."""
+    """A call is in flight when its account closes: the answer to this call does not open the account."""
     kit.open_accounts(account("a", 2), account("b", 1))
     first, _, third = several(kit, 3)
     under_way = post(kit, third.id)
@@ -49,7 +49,9 @@ def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: Accou
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_test_lets_one_job_through(kit: LaneKit, client: Any, store: AccountStore, answers: bool) -> None:
-    """A test lets one job through: an answer that shows life opens the account, and another refusal closes it again."""
+    """
+    An account that is tested gets one job. A successful answer opens the account; a second refusal closes it again.
+    """
     kit.open_accounts(account("a", 3), account("b", 1))
     close(kit, several(kit, 12)[0].id)
     assert store.test("a") is True
@@ -74,7 +76,7 @@ def test_a_test_lets_one_job_through(kit: LaneKit, client: Any, store: AccountSt
 
 
 def test_when_all_are_closed_jobs_wait(kit: LaneKit, store: AccountStore) -> None:
-    """While all accounts are closed, jobs wait and none fails; after a test they all run."""
+    """While all accounts are closed, jobs wait and none fails; after a successful test of one account all jobs run."""
     kit.open_accounts(account("a", 1), account("b", 1))
     first, second = several(kit, 2)
     close(kit, first.id)
@@ -94,7 +96,10 @@ def test_when_all_are_closed_jobs_wait(kit: LaneKit, store: AccountStore) -> Non
 
 
 def test_a_job_that_holds_a_slot_of_a_closed_account_goes_elsewhere(kit: LaneKit) -> None:
-    """A dispatched job is taken back if no worker has claimed it; a claimed one learns it when it writes its intent."""
+    """
+    When an account closes, its unclaimed jobs move to another account. For a claimed job `intend` returns
+    `account_closed`, and the job moves when its worker settles it.
+    """
     kit.open_accounts(account("a", 3), account("b", 3))
     several(kit, 6)
     first, claimed, waiting = [record.id for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -112,7 +117,10 @@ def test_a_job_that_holds_a_slot_of_a_closed_account_goes_elsewhere(kit: LaneKit
 
 
 def test_drain_ends_what_is_in_work_and_gets_nothing_new(kit: LaneKit, store: AccountStore) -> None:
-    """A draining account is polled to the end of its work; its unclaimed jobs and all new ones go to other accounts."""
+    """
+    A draining account is polled until its accepted jobs are done. Its unclaimed jobs and all new jobs go to other
+    accounts.
+    """
     kit.open_accounts(account("a", 2), account("b", 1))
     jobs = several(kit, 6)
     in_work = [record.id for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -134,7 +142,7 @@ def test_drain_ends_what_is_in_work_and_gets_nothing_new(kit: LaneKit, store: Ac
 
 
 def test_a_paused_account_is_not_polled(kit: LaneKit, store: AccountStore) -> None:
-    """A paused account gets no requests at all: polls wait with their slots, and continue when it is resumed."""
+    """A paused account gets no request: its polls keep their slots and continue when the account is resumed."""
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
     claim = post(kit, job.id)
@@ -201,8 +209,8 @@ def test_the_numbers_of_accounts(kit: LaneKit, client: Any, store: AccountStore)
 
 def test_usage_by_account_adds_up_to_that_by_tenant(kit: LaneKit, client: Any) -> None:
     """
-    Each charge counts for the account of its POST, at that account's price; charges from before the accounts file count
-    for `default`.
+    Each charge counts for the account that was called, at the price of this account. Charges that are older than the
+    accounts file count for `default`. Usage by tenant has the same sums.
     """
     kit.open(5, 0.0)
     succeed(kit, post(kit, several(kit, 1)[0].id))

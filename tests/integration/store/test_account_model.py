@@ -1,6 +1,6 @@
 """
-The lane model with several accounts: they are paused, drained, closed, tested and lose their workers, in every
-interleaving with the steps of the lane model.
+The lane model with several accounts. Accounts are paused, drained, closed and tested, and lose their workers, in random
+order with the steps of the lane model.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ names = st.sampled_from(NAMES)
 
 
 class Accounts(Lane):
-    """The store with four accounts: one is owned by a tenant, and one is of a second tier."""
+    """The state machine of the lane model with four accounts: one belongs to a tenant, and one has tier 2."""
 
     @initialize(
         limit=st.integers(1, 3), tenant_limit=st.integers(1, 2), learns=st.booleans(), threads=st.integers(1, 6)
@@ -41,7 +41,8 @@ class Accounts(Lane):
 
     def receive(self, lane: str, item: str) -> None:
         """
-        Let a worker of an account take a message; it consumes only the queue of its account, and holds only its key.
+        Let a worker receive a message. A worker of edits consumes the queue of one account and has only the key of this
+        account.
         """
         if lane == "deliveries":
             super().receive(lane, item)
@@ -74,7 +75,7 @@ class Accounts(Lane):
         self.sweep()
 
     def round_of_good_workers(self) -> None:
-        """Open and serve all accounts, so that no job avoids one any longer."""
+        """Open and serve all accounts, let each job use each account again, and run the round of the lane model."""
         for name in NAMES:
             self.client.hdel(account_gate(name), "mode", "closed", "probing", "down", "open_until", "follower_until")
         self.kit.serve(*NAMES)

@@ -10,7 +10,8 @@ from tests.lane_kit import LaneKit, account
 
 def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:
     """
-    A job that one account refused because of a full queue goes to another one at once, without an attempt or an event.
+    A job that one account refuses because of a full queue moves to another account at once. The refusal counts as no
+    attempt and records no event.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
@@ -26,7 +27,7 @@ def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:
 
 
 def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: AccountStore) -> None:
-    """If no other account is open, a refused job waits without a slot, for as long as with one account."""
+    """If no other account is open, a refused job waits without a slot, as it does in a lane with one account."""
     kit.open_accounts(account("a", 1), account("b", 1))
     store.pause("b")
     (job,) = several(kit, 1)
@@ -36,7 +37,8 @@ def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: Accou
 
 def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
     """
-    The job avoids the account that refused it for the time of the refusal, even if no other account has a free slot.
+    A job avoids the account that refused it until the wait of the refusal is over, even if no other account has a free
+    slot.
     """
     kit.open_accounts(account("a", 5), account("b", 1))
     (job, other) = several(kit, 2)
@@ -53,8 +55,8 @@ def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
 
 def test_an_unknown_outcome_never_moves_for_free(kit: LaneKit) -> None:
     """
-    A POST with a lost answer counts, whichever account gets the next one; `max_charges` bounds the POSTs of all
-    accounts.
+    A POST whose answer is lost counts as a charge, also if another account gets the next POST. `max_charges` limits the
+    POSTs to all accounts together.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
@@ -76,7 +78,7 @@ def test_an_unknown_outcome_never_moves_for_free(kit: LaneKit) -> None:
 
 
 def test_a_paid_job_is_polled_where_it_was_created(kit: LaneKit) -> None:
-    """A processing job whose worker died, or that was replayed, gets a slot only at the account of its POST."""
+    """A processing job gets a slot only at the account of its POST, also after its worker died and after a retry."""
     kit.open_accounts(account("a", 1), account("b", 5))
     (job,) = several(kit, 1)
     claim = post(kit, job.id)
@@ -122,8 +124,8 @@ def test_a_finished_image_is_downloaded_on_any_account(kit: LaneKit, store: Acco
 
 def test_late_answers_of_two_accounts_keep_their_creators(kit: LaneKit) -> None:
     """
-    Two POSTs of a job are processing at two accounts: each is polled at its own account, also the one that was set
-    aside.
+    Two POSTs of one job are processing at two accounts. The second is polled at its own account; when it is lost, the
+    first is polled at the other account.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)

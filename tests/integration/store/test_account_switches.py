@@ -1,4 +1,4 @@
-"""A live store changes from one account to several and back; what lists, usage and dry runs return about accounts."""
+"""A live store changes from one account to several and back; dry runs count the accounts that a tenant may use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 
 def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None:
-    """Through both changes nothing is lost: jobs in flight, polls and the backlog go on."""
+    """
+    No job is lost when the store changes to two accounts and back: jobs in flight, polls and the backlog continue.
+    """
     kit.open(3, 0.0)
     jobs = several(kit, 12)
     polled = post(kit, jobs[0].id)
@@ -52,7 +54,10 @@ def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None
 
 
 def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, client: Any) -> None:
-    """No other account is polled and nothing is POSTed again; at its deadline the job fails, and can be resumed."""
+    """
+    If no worker serves the account of a poll any more, no other account is polled, and the job is not POSTed again. At
+    its deadline the job fails and can be resumed.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     job = kit.new(deadline_s=60.0)
     kit.enqueue(job)
@@ -75,8 +80,8 @@ def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, cl
 
 def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, store: AccountStore) -> None:
     """
-    An account stays while a worker with another file serves it, and leaves the list with the last such worker; it may
-    return.
+    An account that a newer accounts file lacks stays in the list while a worker serves it. It leaves the list when no
+    worker serves it, and returns when one does again.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.lanes.open([account("a", 1), account("c", 1)])
@@ -89,7 +94,7 @@ def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, s
 
 
 def test_workers_with_and_without_a_file_share_a_store(kit: LaneKit, store: AccountStore) -> None:
-    """A worker without a file serves `default` beside the accounts of the other workers, until it stops."""
+    """A worker without an accounts file serves `default`, beside the accounts of workers with a file."""
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.open(2, 0.0)
     kit.serve("default")
@@ -106,7 +111,9 @@ def test_workers_with_and_without_a_file_share_a_store(kit: LaneKit, store: Acco
 
 
 def test_one_account_again_is_not_closed_or_paused(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """If `default` was closed or paused among several accounts, it is open and not paused as the only one."""
+    """
+    If `default` was closed or paused while there were several accounts, it is open when it is the only account again.
+    """
     kit.open_accounts(account("default", 1), account("b", 1))
     close(kit, several(kit, 1)[0].id)
     store.pause("default")
@@ -119,7 +126,7 @@ def test_one_account_again_is_not_closed_or_paused(kit: LaneKit, client: Any, st
 
 
 def test_a_dry_run_knows_all_accounts(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """A dry run returns the wait for the accounts that the tenant's jobs may use."""
+    """A dry run computes the wait from the limits and rates of the accounts that the tenant's jobs may use."""
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("a", 3), account("b", 5, rate_per_s=0.5))
     assert queue_position(client, "acme", 0.0).lane.limit == 2
     other = queue_position(client, "other", 0.0)

@@ -15,7 +15,8 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
     """
-    `default` has the queue `edits`, each other account one of its own, and the record has the reason for the account.
+    Jobs of `default` go to the queue `edits`, jobs of another account to a queue of that account. The record of a job
+    has the reason for its account.
     """
     kit.open_accounts(account("default", 1), account("b", 1))
     messages = kit.enqueue(*(jobs := [kit.new(), kit.new()]))
@@ -25,7 +26,7 @@ def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
 
 
 def test_no_account_has_more_in_flight_than_its_limit(kit: LaneKit, client: Any) -> None:
-    """However jobs begin and end, each account has exactly its limit in flight."""
+    """While enough jobs wait, each account has exactly its limit in flight, also after ten jobs have ended."""
     kit.open_accounts(account("default", 3), account("b", 1), account("c", 4))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"default": 3, "b": 1, "c": 4}
@@ -37,7 +38,7 @@ def test_no_account_has_more_in_flight_than_its_limit(kit: LaneKit, client: Any)
 
 
 def test_a_lower_tier_is_filled_first(kit: LaneKit) -> None:
-    """The second tier gets a job only while the first one is full."""
+    """An account of tier 2 gets a job only while the accounts of tier 1 are full."""
     kit.open_accounts(account("spare", 2, tier=2), account("main", 2))
     jobs = several(kit, 3)
     assert accounts_of(kit, *(job.id for job in jobs)) == ["main", "main", "spare"]
@@ -70,7 +71,7 @@ def test_weights_hold_within_five_percent(kit: LaneKit, busy: int, jobs: int) ->
 
 
 def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
-    """An account with owners gets no jobs of other tenants, and its owners' jobs go there first."""
+    """An account with owners gets no jobs of other tenants; the jobs of an owner go to its own account first."""
     kit.open_accounts(account("own", 1, tenants=("acme",), shared_fallback="always"), account("shared", 1))
     other, *_ = several(kit, 2, "other")
     first, second = several(kit, 2, "acme")
@@ -80,7 +81,10 @@ def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
 
 
 def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: AccountStore) -> None:
-    """While its own account is paused, a tenant with `never` gets no slot elsewhere, and no other tenant waits."""
+    """
+    While a tenant's own account is paused, a tenant with `never` gets no slot elsewhere; jobs of other tenants still
+    run.
+    """
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("shared", 3))
     store.pause("own")
     several(kit, 5, "acme")
@@ -135,7 +139,7 @@ def test_owners_of_one_account_take_turns(kit: LaneKit) -> None:
 
 
 def test_calls_of_a_day_bound_an_account(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """An account gets at most `calls_per_day` calls; a free answer does not count."""
+    """An account gets at most `calls_per_day` calls; a call that the endpoint refuses for free does not count."""
     kit.open_accounts(account("a", 5, calls_per_day=3), account("b", 1, tier=2))
     several(kit, 20)
     calls = [post(kit, record.id) for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -153,7 +157,7 @@ def test_calls_of_a_day_bound_an_account(kit: LaneKit, client: Any, store: Accou
 
 
 def test_the_rate_of_an_account_bounds_it(kit: LaneKit) -> None:
-    """The rate of one account does not slow the other accounts."""
+    """An account with a rate gets only as many jobs at once as its rate allows; the other accounts are not slowed."""
     kit.open_accounts(account("slow", 50, rate_per_s=2.0), account("b", 3))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"slow": 2, "b": 3}

@@ -1,4 +1,4 @@
-"""The limit of a tenant's backlog is one rule for enqueueing, for replays and for retries that are due."""
+"""The limit of a tenant's backlog is the same for enqueueing, for replays and for retries that are due."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRYING = keys.jobs_by("state", "acme", "retrying")
 
 
 def dead_letters(kit: LaneKit, count: int) -> list[str]:
-    """Return failed jobs; none waits, and no slot is free for their replays."""
+    """Create failed jobs, pause the lane, and return the ids of the jobs."""
     kit.open(count, 0.0)
     jobs = [one_job(kit) for _ in range(count)]
     for job in jobs:
@@ -37,7 +37,10 @@ def is_full(kit: LaneKit) -> bool:
 
 
 def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """Of three replays with room for two, the third is refused and changes nothing; later it succeeds."""
+    """
+    With room for two jobs, the third of three replays is refused and changes nothing; it succeeds after a job is
+    cancelled.
+    """
     jobs = dead_letters(kit, 3)
     ledger.set_limits("acme", backlog_limit=2)
     before = client.hgetall(f"rt:edits:state:{jobs[2]}")
@@ -51,7 +54,10 @@ def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, clie
 
 
 def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """A job that waits for a retry counts for the backlog from then until it ends."""
+    """
+    A job that waits for a retry counts for the backlog until the job is cancelled, and still counts when its retry is
+    due.
+    """
     kit.open(2, 0.0)
     ledger.set_limits("acme", backlog_limit=2)
     jobs = [one_job(kit) for _ in range(2)]
@@ -71,7 +77,10 @@ def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: 
 
 
 def test_a_paid_answer_needs_no_budget(kit: LaneKit, ledger: Ledger) -> None:
-    """With a spent budget, the replay of a job that must POST again is refused; that of a paid job is not."""
+    """
+    When the budget is spent, the replay of a job that must POST again is refused, and the replay of a paid job
+    succeeds.
+    """
     kit.open(2, 0.0)
     paid, unpaid = one_job(kit), one_job(kit)
     claim = posted(kit, paid)
@@ -87,7 +96,9 @@ def test_a_paid_answer_needs_no_budget(kit: LaneKit, ledger: Ledger) -> None:
 def test_a_client_and_a_gateway_say_that_there_is_no_room(
     kit: LaneKit, ledger: Ledger, redis_url: str, callers: Callers, gateway_url: str
 ) -> None:
-    """A refused replay is `QueueFull` in Python, over Redis and over a gateway, and 429 with Retry-After over HTTP."""
+    """
+    A refused replay raises `QueueFull` in Python, with Redis and with a gateway, and is 429 with Retry-After over HTTP.
+    """
     [first, second] = dead_letters(kit, 2)
     ledger.set_limits("acme", backlog_limit=1)
     kit.jobs.replay(first)
@@ -106,8 +117,8 @@ def test_a_replay_of_all_says_how_many_are_left(
     kit: LaneKit, ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    `retouch replay --failed` replays jobs while there is room, prints how many are left, and continues with other
-    tenants.
+    `retouch replay --failed` replays jobs while their tenant has room, prints how many jobs are left, and continues
+    with the jobs of other tenants.
     """
     dead_letters(kit, 4)
     kit.client.hdel("rt:edits:gate", "paused")
@@ -127,7 +138,8 @@ def test_a_dry_run_asks_the_same_rule(
     kit: LaneKit, ledger: Ledger, callers: Callers, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
     """
-    If jobs that wait for a retry fill the backlog, `dry_run` names it as the binding limit, and enqueueing is refused.
+    If jobs that wait for a retry fill the backlog, a dry run returns `backlog` as the binding limit, and enqueueing is
+    refused.
     """
     kit.open(1, 0.0)
     ledger.set_limits("acme", backlog_limit=1)

@@ -1,4 +1,4 @@
-"""What reads of a large store cost: Redis commands are counted, not seconds."""
+"""Reads of a large store send few Redis commands: the tests count commands, not seconds."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def commands_of(client: Any) -> int:
 
 @contextmanager
 def at_most(client: Any, most: int) -> Iterator[None]:
-    """Fail if the block sends more commands than that."""
+    """Fail if the server processes more than `most` commands during the block."""
     before = commands_of(client)
     yield
     sent = commands_of(client) - before - 1
@@ -38,7 +38,7 @@ def disabled(client: Any) -> int:
 
 
 def test_a_scrape_does_not_read_receivers(kit: LaneKit, client: Any) -> None:
-    """With 500 receivers, of which 50 are disabled, the gauges take as many commands as with none."""
+    """The gauges take as many commands with 500 receivers, of which 50 are disabled, as without receivers."""
     before = commands_of(client)
     assert disabled(client) == 0
     most = commands_of(client) - before - 1
@@ -50,7 +50,10 @@ def test_a_scrape_does_not_read_receivers(kit: LaneKit, client: Any) -> None:
 
 
 def test_disabled_receivers_are_counted_however_they_come_and_go(kit: LaneKit, client: Any) -> None:
-    """By hand, by an answer 410; enabled, removed and forgotten again: the gauge follows."""
+    """
+    The gauge counts receivers that were disabled by hand or by an answer 410. It goes down when a receiver is enabled,
+    removed, or deleted because no job uses it.
+    """
     gone = kit.receivers.add("acme", HOOK)
     deliver(kit, kit.deliveries.of_job(ended(kit))[0].id, 410)
     by_hand, idle = (kit.receivers.ensure("acme", f"https://r.example/{number}") for number in range(2))
@@ -67,7 +70,9 @@ def test_disabled_receivers_are_counted_however_they_come_and_go(kit: LaneKit, c
 
 
 def test_a_filter_of_deliveries_reads_what_decides(kit: LaneKit, client: Any) -> None:
-    """Of 100 deliveries, those to one receiver, or of one state, are found without reading the others' records."""
+    """
+    A filter by receiver or state reads only the field that it compares, and reads full records only for the matches.
+    """
     rare = kit.receivers.ensure("acme", "https://r.example/rare")
     common = kit.receivers.ensure("acme", "https://r.example/common")
     for number in range(100):
@@ -88,7 +93,7 @@ def test_a_filter_of_deliveries_reads_what_decides(kit: LaneKit, client: Any) ->
 
 
 def test_usage_by_tag_takes_few_round_trips(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tags of 90 days and three tenants are read a hundred days at a time, and summed up as they stand."""
+    """Usage by tag over 90 days and three tenants reads a hundred days in each round trip and adds up the counts."""
     today = day_of(client.time()[0])
     for tenant in ("acme", "globex", "zeta"):
         client.sadd(keys.TENANTS, tenant)

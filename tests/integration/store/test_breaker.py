@@ -1,4 +1,4 @@
-"""The breaker that all workers share: what opens it, which job probes, and what closes it; real scripts, no clock."""
+"""The breaker that all workers share: what opens it, which job probes, and what closes it; with real scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ AGAIN = Retry(60.0, "outcome_unknown", "the endpoint is down")
 
 
 class Endpoint:
-    """Jobs of one tenant whose calls the breaker bounds, and the endpoint's answers to their POSTs."""
+    """One tenant's jobs in a lane with a breaker; the test chooses the endpoint's answers to their POSTs."""
 
     def __init__(self, client: Any, jobs: int, limit: int = 5) -> None:
         self.client, self.kit = client, LaneKit(client)
@@ -32,8 +32,8 @@ class Endpoint:
 
     def held_back(self) -> list[str]:
         """
-        Claim every job that was dispatched before the breaker opened, check that none may POST, and let each wait
-        again.
+        Claim every job that was dispatched before the breaker opened, assert that it may not POST, and put it back.
+        Return the ids of these jobs.
         """
         jobs = [job for job in self.kit.dispatched() if self.kit.state(job) == "queued"]
         for job in jobs:
@@ -45,9 +45,8 @@ class Endpoint:
 
     def answer(self, claim: Claim, health: str, kind: str = "") -> float:
         """
-        Record the answer to one POST with a word about the endpoint's health, and let the job wait.
-
-        Return for how many seconds this opened the breaker.
+        Record the answer to one POST and put the job back. `health` is the word that the breaker reads, such as `ok` or
+        `down`. Return for how many seconds this answer opened the breaker, or 0.
         """
         kind = kind or ("unknown" if health == "down" else "failed")
         open_s = self.kit.jobs.answer(claim, kind, None, health).open_s
@@ -59,14 +58,14 @@ class Endpoint:
         return value
 
     def time_is_over(self) -> list[str]:
-        """End the breaker's time; return the jobs in the messages of the next sweep."""
+        """Set the end of the breaker's time to the past, and return the jobs in the messages of the next sweep."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 
 
 @pytest.fixture
 def down(client: Any) -> Endpoint:
-    """An endpoint whose last five answers say that it is down, with more jobs waiting."""
+    """Return an endpoint whose breaker is open after five answers `down`, with more jobs waiting."""
     endpoint = Endpoint(client, jobs=40)
     assert [endpoint.answer(claim, "down") for claim in endpoint.calls()] == [0, 0, 0, 0, 10]
     endpoint.held_back()
@@ -74,7 +73,7 @@ def down(client: Any) -> Endpoint:
 
 
 def test_five_signs_in_a_row_open_it(client: Any) -> None:
-    """Neither four failures in a row open the breaker, nor nine with a success among them."""
+    """Four failures in a row leave the breaker closed; so do nine failures if a success comes after each four."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())
     words = ["down"] * 4 + ["alive"] + ["down"] * 4 + ["ok"] + ["down"]
@@ -83,7 +82,10 @@ def test_five_signs_in_a_row_open_it(client: Any) -> None:
 
 
 def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
-    """While the breaker is open nothing is dispatched, and jobs that were dispatched before wait again at no cost."""
+    """
+    While the breaker is open nothing is dispatched. Jobs that were dispatched before wait again, with no attempt and no
+    charge.
+    """
     assert down.kit.dispatched() == []
     assert down.kit.rescue() == []
     assert down.kit.enqueue(down.kit.new()) == []
@@ -93,7 +95,10 @@ def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
 
 
 def test_one_probe_at_a_time(down: Endpoint) -> None:
-    """When the breaker's time is over, one job is dispatched, and no other until the first has an answer."""
+    """
+    When the breaker's time is over, one job is dispatched as the probe. No other job follows until the probe has an
+    answer.
+    """
     assert len(down.time_is_over()) == 1
     (probe,) = down.calls()
     assert down.kit.rescue() == []
@@ -106,7 +111,9 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
     ("kind", "times"), [("unknown", [20, 40, 80, 160, 300, 300]), ("refused", [20, 20]), ("failed", [20, 20])]
 )
 def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
-    """The breaker's time doubles up to 300 s if a probe may cost money, and up to 20 s if probes are free."""
+    """
+    Each failed probe doubles the breaker's time, up to 300 s if the probe may have cost money and up to 20 s if not.
+    """
     opened = []
     for _ in times:
         down.time_is_over()
@@ -117,7 +124,7 @@ def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times
 
 @pytest.mark.parametrize("word", ["ok", "alive", "full"])
 def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
-    """Any answer of the endpoint itself to a probe closes the breaker, and all slots are filled at once."""
+    """A probe that gets any answer from the endpoint itself closes the breaker, and all slots are filled at once."""
     down.time_is_over()
     (probe,) = down.calls()
     down.answer(probe, word)
@@ -129,7 +136,10 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
 
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
-    """Answers to calls from before the breaker opened neither double its time nor end the turn of the probe."""
+    """
+    The answer to a call from before the breaker opened does not double the breaker's time, and the probe stays the
+    probe.
+    """
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()
     assert [endpoint.answer(claim, "down") for claim in calls[:7]] == [0, 0, 0, 0, 10, 0, 0]

@@ -1,4 +1,4 @@
-"""Budgets hold under concurrent calls, crashes and at midnight, and backlogs have limits: scripts on a real Redis."""
+"""Budgets hold during concurrent calls, after crashes and at midnight, and backlogs have limits; with real scripts."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger:
 
 def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> None:
     """
-    A script that is run again after a lost reply accepts the same job again, even if the job took the last of the
+    If the script runs again after a lost reply, the same job is accepted again, even if it took the last call of the
     budget.
     """
     ledger.set_limits("acme", budget=1)
@@ -91,7 +91,7 @@ def test_a_refused_call_is_given_back(kit: LaneKit, ledger: Ledger) -> None:
 
 
 def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: LaneKit, ledger: Ledger) -> None:
-    """A generation that one worker saw fail, and a slower worker saw succeed, counts against the budget."""
+    """A POST that was first recorded as failed and later as succeeded counts against the budget."""
     ledger.set_limits("acme", budget=3)
     claim = posted(kit, one_job(kit))
     spent = []
@@ -102,7 +102,7 @@ def test_an_answer_that_was_free_and_turns_out_paid_is_spent_after_all(kit: Lane
 
 
 def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -> None:
-    """Jobs above a lowered budget wait, and run from the next sweep on after the budget was raised or removed."""
+    """Jobs above a lowered budget wait. After the budget is raised or removed, they run from the next sweep on."""
     ledger.set_limits("acme", budget=3)
     kit.open(1, 0.0)
     jobs = [one_job(kit) for _ in range(3)]
@@ -118,7 +118,10 @@ def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
-    """At midnight waiting jobs go on; a job that was dispatched before counts for the new day, if that has room."""
+    """
+    At midnight waiting jobs can run again. A job that was dispatched before midnight counts for the new day if its
+    budget allows, and otherwise waits.
+    """
     ledger.set_limits("acme", budget=2)
     jobs = [one_job(kit) for _ in range(2)]
     ledger.set_limits("acme", budget=1)
@@ -141,7 +144,7 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
-    """A job that must POST again, since its worker died, waits while the budget is spent, and uses no attempt."""
+    """A job whose worker died must POST again. While the budget is spent, the job waits and uses no further attempt."""
     ledger.set_limits("acme", budget=1)
     job = one_job(kit)
     posted(kit, job)
@@ -160,7 +163,7 @@ def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledge
 
 
 def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledger) -> None:
-    """A repeated download goes before all jobs of its tenant, and runs even if the budget is spent."""
+    """The repeated download of a paid image runs before all other jobs of its tenant, even if the budget is spent."""
     ledger.set_limits("acme", budget=2)
     kit.open(1, 0.0)
     paid = one_job(kit)
@@ -177,7 +180,8 @@ def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledg
 
 def test_limits_refuse_before_enqueueing(client: Any, redis_url: str, ledger: Ledger) -> None:
     """
-    A full backlog and a spent budget are different refusals, each with a time to retry; jobs with room are enqueued.
+    A full backlog and a spent budget raise QueueFull with different reasons and a time to retry. The jobs of the call
+    for which there is room are enqueued.
     """
     with EditQueue(redis_url=redis_url) as queue:
         client.hset("rt:edits:gate", "limit", 1)
@@ -220,7 +224,9 @@ moves = st.lists(
 
 
 class Purse:
-    """One tenant with a budget; the test moves workers, expires leases, cancels and replays between any two steps."""
+    """
+    One tenant with a budget and its workers. `move` takes one random step; `check` compares the budget with the jobs.
+    """
 
     KINDS = ("succeeded", "refused", "failed", "unknown")
 
@@ -283,8 +289,8 @@ class Purse:
 @given(moves=moves, budget=st.integers(1, 6))
 def test_reserved_and_spent_add_up_in_every_sequence(client: Any, moves: list[tuple[str, int]], budget: int) -> None:
     """
-    In every sequence, spent calls are those that may have been charged, slots hold the reserved ones, and the budget
-    covers both.
+    After each step of a random sequence, the spent calls are the POSTs that may have been charged, each reserved call
+    belongs to a job with a slot, and the budget covers both.
     """
     purse = Purse(client, budget)
     for name, pick in moves:

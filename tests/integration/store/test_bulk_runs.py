@@ -1,5 +1,5 @@
 """
-Bulk runs: their previews hold, counts are exact after lost leases and aborts, queries are frozen, runs are bounded.
+Bulk runs: previews are right, counts are exact after lost leases and aborts, queries are frozen, runs are bounded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ READY = Ready(("https://out.example/a.png",), "7")
 
 
 class Bulk:
-    """A service and a runner; the test calls each turn of the runner."""
+    """The service and the runner of bulk runs; the test calls each turn of the runner."""
 
     def __init__(self, kit: LaneKit, publisher: Publisher) -> None:
         self.service = BulkService(kit.client, retention_s=RETENTION_S, max_charges=2)
@@ -63,7 +63,7 @@ def bulk(kit: LaneKit, redis_url: str) -> Iterator[Bulk]:
 
 
 def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> list[str]:
-    """Return failed jobs; the first `paid` of them have a paid answer."""
+    """Create failed jobs and return their ids; the first `paid` of them have a paid answer."""
     made = [kit.new(**spec) for _ in range(count)]
     for place, job in enumerate(made):
         kit.enqueue(job)
@@ -76,8 +76,8 @@ def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> lis
 
 def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
     """
-    The preview counts dead letters, those that resume without a charge, and the calls of the others; the run replays
-    them.
+    The preview counts the dead letters, those that resume without a charge, and the most calls of the others. The run
+    replays all of them.
     """
     jobs = dead_letters(kit, 230, paid=30)
     dead_letters(kit, 3, tenant="globex")
@@ -133,7 +133,9 @@ def test_an_abort_counts_right(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_worker_that_dies_repeats_and_loses_nothing(kit: LaneKit, bulk: Bulk) -> None:
-    """If a worker is killed between any two steps, the run continues with its chunk; each job is counted once."""
+    """
+    If a worker dies between two steps of a run, another worker continues with the same chunk; each job is counted once.
+    """
     jobs = dead_letters(kit, 120)
     kit.lanes.pause()
     run = bulk.start("replay", "state:failed")
@@ -155,7 +157,9 @@ def test_a_worker_that_dies_repeats_and_loses_nothing(kit: LaneKit, bulk: Bulk) 
 
 
 def test_a_tenant_without_room_is_left(kit: LaneKit, bulk: Bulk) -> None:
-    """If the backlog is full, the tenant's other jobs are counted as refused, and stay dead letters."""
+    """
+    When the tenant's backlog is full, the run counts the tenant's remaining jobs as refused; they stay dead letters.
+    """
     jobs = dead_letters(kit, 25)
     kit.lanes.pause()
     kit.client.hset(keys.lane("edits", "backlog_limits"), "acme", 10)
@@ -164,7 +168,7 @@ def test_a_tenant_without_room_is_left(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
-    """Waiting jobs end at once, jobs in flight end with their call, and jobs that have ended are not read."""
+    """A run cancels waiting jobs at once and requests the end of jobs in flight; ended jobs do not match."""
     waiting, running, over = kit.new(), kit.new(), kit.new()
     kit.enqueue(running)
     kit.claim(running.id)
@@ -178,7 +182,10 @@ def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
-    """The deliveries of matching jobs are sent again; with a receiver or `dead`, only those."""
+    """
+    A run sends the deliveries of matching jobs again. A query with `receiver:` or the option `dead` limits it to those
+    deliveries.
+    """
     first, second = (kit.receivers.ensure("acme", f"https://a.example/{number}") for number in range(2))
     jobs = [kit.new(receivers=(first.id, second.id)) for _ in range(3)]
     kit.lanes.pause("deliveries")
@@ -199,7 +206,7 @@ def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_a_priority_by_query(kit: LaneKit, bulk: Bulk) -> None:
     """
-    A waiting job moves in the backlog, its record has the new priority, and it runs first; a job with a slot does not
+    A waiting job with a new priority moves in the backlog, and its record has the priority. A job with a slot does not
     change.
     """
     dispatched, parked = kit.new(), kit.new()
@@ -237,7 +244,7 @@ def backlog_of(kit: LaneKit) -> list[tuple[str, float]]:
 
 
 def test_other_tenants_go_on(kit: LaneKit, bulk: Bulk) -> None:
-    """While a run replays a thousand jobs of one tenant, a job of another tenant gets the next free slot."""
+    """While a run replays hundreds of jobs of one tenant, a job of another tenant gets the next free slot."""
     dead_letters(kit, 300)
     run = bulk.start("replay", "tenant:acme")
     taken = bulk.store.take(15.0)
@@ -254,7 +261,7 @@ def test_other_tenants_go_on(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_runs_take_turns(kit: LaneKit, bulk: Bulk) -> None:
-    """After its turn, a run waits until the other waiting runs have had theirs."""
+    """After a turn of one run, the next turn belongs to another waiting run."""
     kit.lanes.pause()
     first, second = bulk.start("cancel", "state:queued tag:a=1"), bulk.start("cancel", "state:queued tag:a=2")
     taken = bulk.store.take(15.0)
@@ -270,7 +277,8 @@ def test_runs_take_turns(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_bounds_of_a_tenant(kit: LaneKit, bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A tenant may have five open runs, and old ones are deleted; a repeated key returns the earlier run, or conflicts.
+    A tenant may have five open runs, and the oldest finished runs are deleted. A repeated key returns the earlier run,
+    or raises IdempotencyConflict for another request.
     """
     runs = list[BulkRun]()
     for number in range(5):
@@ -309,7 +317,7 @@ def test_what_is_refused(action: str, text: str, more: dict[str, Any], field: st
 
 
 def test_a_frozen_query_is_read_back(kit: LaneKit, bulk: Bulk) -> None:
-    """The stored query has no ages, and ends at the instant when the run was created."""
+    """The query of a stored run has instants instead of ages, and ends at the instant when the run was created."""
     run = bulk.start("cancel", "state:queued since:1h")
     assert run.request.query == parse_query(str(run.request.query), 0.0)
     assert round(run.request.query.until - run.created_at, 6) <= 0.001

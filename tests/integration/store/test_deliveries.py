@@ -1,4 +1,6 @@
-"""Deliveries in the store: which receiver gets which event, how many at once, when one is disabled, redelivery."""
+"""
+Deliveries in the store: who gets which event, how many are sent at once, breakers, disabled receivers, redelivery.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, **spec: Any) -> str:
-    """Return a job that has succeeded."""
+    """Enqueue a job, let it succeed, and return its id."""
     new = kit.new(**spec)
     kit.enqueue(new)
     kit.finish(new.id, Succeed(IMAGE))
@@ -41,7 +43,7 @@ def claim(kit: LaneKit, item: str) -> DeliveryClaim:
 
 
 def deliver(kit: LaneKit, item: str, status: int | None) -> None:
-    """Run one attempt of a delivery, which the receiver answers with this status."""
+    """Claim a delivery and settle it with this status of the receiver's answer; None means that no answer came."""
     claimed = claim(kit, item)
     kit.deliveries.settle(claimed, settlement_of(DeliveryOutcome(status), claimed.number, claimed.by_hand, 0.0, 0.5))
 
@@ -56,7 +58,7 @@ def deliveries_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
 
 
 def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
-    """A receiver that the job names and that also gets every job has one delivery; another receiver has its own."""
+    """A receiver that gets every job gets one delivery, even if the job names it too; other receivers get their own."""
     both = kit.receivers.add("acme", HOOK)
     other = kit.receivers.add("acme", "https://hooks.example/b")
     kit.receivers.add("foreign", "https://hooks.example/c")
@@ -71,7 +73,9 @@ def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
 
 
 def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
-    """A receiver gets the final events, or those that it named; the events that a job names are added to these."""
+    """
+    A receiver of all jobs gets the events that it named; a receiver of one job gets the events that the job names.
+    """
     chooser = kit.receivers.add("acme", HOOK, ["edit.running", "edit.failed"])
     own = kit.receivers.ensure("acme", "https://hooks.example/own")
     new = kit.new(receivers=(own.id,), events=("edit.retrying",))
@@ -86,7 +90,7 @@ def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
 
 
 def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
-    """The webhook about `edit.running` is dispatched by the claim, so the claim's caller sends its message at once."""
+    """A claim of a job dispatches the webhook about `edit.running` and has its message, which the caller sends."""
     kit.receivers.add("acme", HOOK, ["edit.running"])
     job = kit.new()
     kit.enqueue(job)
@@ -96,7 +100,7 @@ def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
 
 
 def test_a_disabled_receiver_gets_no_delivery(kit: LaneKit) -> None:
-    """A disabled receiver gets no new delivery, however it is named; once it is enabled, it gets the next event."""
+    """A disabled receiver gets no delivery, even if the job names it; after it is enabled, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)
     kit.receivers.set_disabled(receiver.id, True)
     assert deliveries_of(kit, ended(kit, receivers=(receiver.id,))) == []
@@ -106,8 +110,8 @@ def test_a_disabled_receiver_gets_no_delivery(kit: LaneKit) -> None:
 
 def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, client: Any) -> None:
     """
-    Each success doubles the deliveries that a tenant may have at one host at once, up to eight; each tenant has its own
-    limit.
+    Each success doubles how many deliveries a tenant may have at one host at once, up to eight; each tenant starts at
+    one.
     """
     kit.receivers.add("large", HOOK)
     kit.receivers.add("small", HOOK)
@@ -125,7 +129,7 @@ def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, clie
 
 
 def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKit, client: Any) -> None:
-    """After ten attempts on record the delivery is dead; it is listed, and kept for thirty days."""
+    """After ten recorded attempts a delivery is dead; it is in the dead letters and is kept for thirty days."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (record,) = kit.deliveries.of_job(job)
@@ -143,7 +147,7 @@ def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKi
 
 
 def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
-    """A finished delivery, even to a disabled receiver, is sent again with its id and does not affect its health."""
+    """A finished delivery is sent again under its id, even to a disabled receiver."""
     receiver = kit.receivers.add("acme", HOOK)
     (item,) = [record.id for record in kit.deliveries.of_job(ended(kit))]
     assert kit.deliveries.redeliver(item)[0] == "open"
@@ -161,7 +165,7 @@ def test_redelivery_by_hand(kit: LaneKit, client: Any) -> None:
 
 
 def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> None:
-    """A dead delivery whose job is no longer on record stays dead, since the event is built from that record."""
+    """A dead delivery stays dead if the record of its job was deleted, since the event is built from that record."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (item,) = [record.id for record in kit.deliveries.of_job(job)]
@@ -202,7 +206,7 @@ def test_a_claim_knows_how_old_its_schedule_is(kit: LaneKit, client: Any) -> Non
 
 
 def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) -> None:
-    """A URL that no job has named for 90 days is deleted; one in use, or one that gets every job, stays."""
+    """A receiver is deleted 90 days after a job last named it, except for a receiver that gets every job."""
     used, idle, old = (kit.receivers.ensure("acme", f"https://hooks.example/{number}") for number in range(3))
     kept = kit.receivers.add("acme", "https://hooks.example/every-job")
     ago = time.time() - UNUSED_S
@@ -218,7 +222,7 @@ def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) 
 
 
 def test_410_disables_the_receiver_and_the_feed_says_so(kit: LaneKit, client: Any) -> None:
-    """A receiver that answered 410 gets no more deliveries, its waiting ones are dead, and the feed has the event."""
+    """An answer 410 disables the receiver and adds an event to the feed; waiting deliveries die at their next claim."""
     receiver = kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     deliver(kit, kit.deliveries.of_job(first)[0].id, 410)
@@ -233,7 +237,7 @@ def test_410_disables_the_receiver_and_the_feed_says_so(kit: LaneKit, client: An
 
 
 def fail_until_shut(kit: LaneKit, client: Any, receiver: str = TARGET) -> None:
-    """Record ten results, seven of them failures, so that the last failure opens the breaker."""
+    """Deliver three successes and seven failures, and assert that the last failure opens the breaker of `receiver`."""
     for status in (204, 204, 204, *[500] * 7):
         ended(kit)
         item = kit.dispatched("deliveries")[0]
@@ -244,7 +248,8 @@ def fail_until_shut(kit: LaneKit, client: Any, receiver: str = TARGET) -> None:
 
 def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
     """
-    Seven failures in ten results open a receiver's breaker; then it gets one probe at a time, and a success closes it.
+    Seven failures in ten results open a target's breaker; one probe at a time follows, and its success closes the
+    breaker.
     """
     kit.receivers.add("acme", HOOK)
     begun_at = client.time()[0]
@@ -269,7 +274,7 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: LaneKit, client: Any) -> None:
-    """Enabling a receiver clears its failures; each success then doubles how many deliveries it may get at once."""
+    """Enabling a receiver with an open breaker clears its failures: one success allows it two deliveries at once."""
     receiver = kit.receivers.add("acme", HOOK)
     fail_until_shut(kit, client)
     kit.receivers.set_disabled(receiver.id, False)
@@ -298,9 +303,7 @@ def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, c
 
 
 def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -> None:
-    """
-    An attempt that is not on record is repeated with the same id; a late settlement of the first worker has no effect.
-    """
+    """Another worker repeats the attempt of a worker that died; a late settlement by the first worker has no effect."""
     kit.receivers.add("acme", HOOK)
     (record,) = kit.deliveries.of_job(ended(kit))
     frozen = claim(kit, record.id)
@@ -315,7 +318,7 @@ def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -
 
 
 def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
-    """The same URL returns the same receiver and secret; after a rotation the old secret signs for a day."""
+    """`ensure` returns the same receiver for the same URL; after a rotation the old secret also signs for a day."""
     first, again = kit.receivers.ensure("acme", HOOK), kit.receivers.ensure("acme", HOOK)
     assert first == again
     rotated = kit.receivers.rotate(first.id)
@@ -334,7 +337,7 @@ def test_a_job_outlives_its_deliveries(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_failed_job_tells_why(kit: LaneKit) -> None:
-    """The timeline has the error, and the charges at that moment."""
+    """The last entry in the timeline of a failed job has the error and the charges so far."""
     new = kit.new()
     kit.enqueue(new)
     kit.finish(new.id, Fail("bad_key", 'Invalid "Api" Key', retryable=False))

@@ -1,4 +1,4 @@
-"""Which deliveries get slots while hosts hang; with real scripts, asserted by slots and order."""
+"""While hosts hang, the deliveries to other hosts still get slots; with real scripts, asserted by slots and order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
-    """Let that many jobs of a tenant succeed; the event of each goes to the URL."""
+    """Let `count` jobs of a tenant succeed; the event of each goes to the URL."""
     receiver = kit.receivers.ensure(tenant, url)
     new = [kit.new(tenant, receivers=(receiver.id,)) for _ in range(count)]
     kit.enqueue(*new)
@@ -44,7 +44,7 @@ def settle(kit: LaneKit, claim: DeliveryClaim, status: int | None, elapsed_s: fl
 
 
 def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
-    """Let a host answer quickly until it has its full limit."""
+    """Deliver `count` events quickly to a host, so that the host is proven and has the largest window."""
     ended(kit, tenant, url, count)
     while claims := under_way(kit):
         for claim in claims:
@@ -53,8 +53,7 @@ def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
 
 def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: Any) -> None:
     """
-    A hundred URLs at one host do not get more slots: another tenant's delivery is dispatched before the first attempt
-    ends.
+    A hundred URLs at one host get one slot together, and another tenant's delivery is dispatched at the same time.
     """
     for number in range(100):
         ended(kit, "sick", f"https://hanging.example/order/{number}")
@@ -69,7 +68,7 @@ def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: 
     ["https://HANGING.example/2", "https://hanging.example./3", "https://hanging.example?4", "https://hanging.example"],
 )
 def test_the_same_host_in_another_spelling_is_the_same_target(kit: LaneKit, url: str) -> None:
-    """Case, a final dot and another path do not make another target."""
+    """URLs that differ in the case of the host, a final dot or the path have one target."""
     ended(kit, "sick", "https://hanging.example/1")
     ended(kit, "sick", url)
     assert len(under_way(kit)) == 1
@@ -89,7 +88,7 @@ def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, clien
 
 
 def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) -> None:
-    """However many hosts and tenants hang, deliveries to proven targets get slots at once."""
+    """Deliveries to 200 unproven targets get half of the slots; deliveries to a proven target get slots at once."""
     prove(kit, "well", "https://well.example/hook")
     for tenant in range(10):
         for host in range(20):
@@ -101,7 +100,10 @@ def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) 
 
 
 def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> None:
-    """A tenant with endless new hosts holds eight slots for them, fewer if they hang, more if they answer."""
+    """
+    Deliveries to one tenant's many new hosts hold eight slots, and four after timeouts; another tenant gets a slot at
+    once.
+    """
     for host in range(60):
         ended(kit, "sick", f"https://h{host}.example/hook")
     first = under_way(kit)
@@ -147,7 +149,7 @@ def test_a_host_that_begins_to_hang_goes_back_to_one_place(kit: LaneKit, client:
 
 
 def test_slow_receivers_get_deliveries_and_stay_among_the_unproven(kit: LaneKit, client: Any) -> None:
-    """A receiver that takes seconds gets up to eight of the slots that proven targets do not need."""
+    """A receiver that takes seconds to answer gets up to eight of the slots for unproven targets."""
     ended(kit, "slow", "https://slow.example/hook", 40)
     for _ in range(4):
         for claim in under_way(kit):
@@ -156,7 +158,9 @@ def test_slow_receivers_get_deliveries_and_stay_among_the_unproven(kit: LaneKit,
 
 
 def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: Any) -> None:
-    """The limit is the sum of the threads of all living workers; one that stops or has no heartbeat does not count."""
+    """
+    The limit is the sum of the threads of all living workers. A worker that stopped or has no heartbeat does not count.
+    """
     kit.lanes.heartbeat(LEASE_S, [], "test:2", 10)
     assert kit.lanes.numbers("deliveries").limit == THREADS + 10
     kit.lanes.leave("test:2", 10)
@@ -169,7 +173,9 @@ def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: A
 
 
 def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, client: Any) -> None:
-    """A tenant with 200 deliveries at fifty proven hosts, and one with ten at one host, are served in turn."""
+    """
+    A tenant with 200 deliveries at fifty proven hosts and a tenant with ten deliveries at one host get slots in turn.
+    """
     for host in range(50):
         prove(kit, "large", f"https://h{host}.example/hook")
     prove(kit, "small", "https://small.example/hook")
@@ -191,7 +197,7 @@ def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, cli
 
 
 def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
-    """If several tenants name the same Celery task, each has a limit of its own for it."""
+    """If two tenants name the same Celery task for callbacks, each tenant has its own limit for this task."""
     for tenant in ("a", "b"):
         for _ in range(3):
             job = kit.new(tenant, callback="billing.tasks.edited@billing")
@@ -202,7 +208,8 @@ def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
 
 def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit, client: Any) -> None:
     """
-    A failing receiver is listed for its tenant, with since, reason and next attempt, until it succeeds or is removed.
+    A failing receiver is listed for its tenant, with the start and reason of its failures and its next attempt, until a
+    delivery succeeds or the receiver is removed.
     """
     ended(kit, "one", "https://hanging.example/hook")
     ended(kit, "two", "https://failing.example/hook")
@@ -226,7 +233,9 @@ def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit
 
 
 def test_a_shut_host_says_when_its_next_attempt_is(kit: LaneKit, client: Any) -> None:
-    """While the breaker is open, the waiting deliveries are counted, and the next attempt is that of the probe."""
+    """
+    While the breaker of a target is open, its entry has the number of waiting deliveries and the instant of the probe.
+    """
     ended(kit, "acme", "https://dead.example/hook", 40)
     while count_shut(client) == 0:
         for claim in under_way(kit):
@@ -239,7 +248,7 @@ def test_a_shut_host_says_when_its_next_attempt_is(kit: LaneKit, client: Any) ->
 
 
 def test_a_failure_that_is_forgotten_leaves_the_list(kit: LaneKit, client: Any) -> None:
-    """A receiver whose last attempt was a month ago is no longer listed, and its index entry is deleted."""
+    """When the health record of a failing receiver has expired, the receiver is no longer listed or counted."""
     ended(kit, "acme", "https://dead.example/hook")
     for claim in under_way(kit):
         settle(kit, claim, 500)

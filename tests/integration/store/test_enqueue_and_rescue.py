@@ -22,7 +22,10 @@ def kit(client: Any) -> LaneKit:
 
 
 def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
-    """The same key and request return the same job, and another request conflicts; each tenant has its own keys."""
+    """
+    The same idempotency key and request return the same job. The same key with another request conflicts; for another
+    tenant it creates a job.
+    """
     first = kit.new(key="order 17", fingerprint="f1")
     assert kit.jobs.enqueue([first])[0][0].kind == "new"
     same, conflict, foreign = (
@@ -46,7 +49,7 @@ def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any
 
 
 def test_two_thousand_jobs_are_enqueued_and_run_in_order(kit: LaneKit, client: Any) -> None:
-    """2,000 jobs in one call return results in order, and run in that order."""
+    """A call with 2,000 jobs returns the results in order, and the backlog has the jobs in that order."""
     kit.open(1, 0.0)
     jobs = [kit.new() for _ in range(2_000)]
     results, messages = kit.jobs.enqueue(jobs)
@@ -56,7 +59,7 @@ def test_two_thousand_jobs_are_enqueued_and_run_in_order(kit: LaneKit, client: A
 
 
 def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) -> None:
-    """The first thread creates the job, and all others get its id."""
+    """Of 100 threads with one idempotency key, the first creates the job, and all others get its id."""
     jobs = [kit.new(key="order-17", fingerprint="f") for _ in range(100)]
     ids: list[str] = []
     start = threading.Barrier(100)
@@ -76,7 +79,7 @@ def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) 
 
 
 def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, client: Any) -> None:
-    """After a time without sweeps, expired leases are kept until their holders have had time to renew them."""
+    """The first sweep after a time without sweeps keeps expired leases, so that their holders can renew them."""
     kit.open(5, 0.0)
     kit.enqueue(kit.new())
     kit.rescue()
@@ -91,7 +94,10 @@ def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, c
 
 
 def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
-    """Of many workers that sweep at once, one does the work; the others call again one tick after its next sweep."""
+    """
+    Within one interval only the first caller of rescue sweeps. A second caller gets no messages, and the time until it
+    should call again.
+    """
     kit.lanes.rescue(60.0, LEASE_S, RETENTION_S)
     kit.enqueue(*(kit.new() for _ in range(3)))
     kit.make_due("edits", "slots")
@@ -101,7 +107,9 @@ def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
 
 
 def test_lost_messages_are_sent_again(kit: LaneKit) -> None:
-    """If the message for a job with a slot was lost, another one is sent, and a duplicate finds nothing to claim."""
+    """
+    If the message for a job with a slot was lost, rescue sends another. Only the first of two claims gets the job.
+    """
     kit.open(5, 0.0)
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
@@ -135,7 +143,7 @@ def bucket_is_due(client: Any, job: str) -> None:
 
 
 def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
-    """A job that waits at its deadline fails, dispatched or not; the worker of a claimed job decides itself."""
+    """A waiting job fails at its deadline. A claimed job goes on, since its worker decides."""
     kit.open(1, 0.0)
     running, waiting = kit.new(), kit.new()
     kit.enqueue(running, waiting)
@@ -165,7 +173,7 @@ def test_a_deadline_does_not_take_what_was_paid(kit: LaneKit, client: Any) -> No
 
 
 def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:
-    """A waiting job with the seed's own example takes at most 700 bytes of Redis."""
+    """A waiting job with the documented example request takes at most 700 bytes of Redis."""
     picture = "https://d1okzptojspljx.cloudfront.net/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.png"
     from retouch import Edit, Settings
     from retouch.admission import Options, admit, resolve_options
@@ -181,7 +189,7 @@ def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:
 
 
 def test_busy_means_no_attempt_and_no_charge(kit: LaneKit) -> None:
-    """A full queue uses neither an attempt nor a charge, so a job may get that answer any number of times."""
+    """The answer that the endpoint's queue is full uses no attempt and no charge, however often a job gets it."""
     from retouch.policy import RetryPolicy, decide
 
     kit.open(1, 0.0)

@@ -1,4 +1,4 @@
-"""Erasing a tenant: what is deleted, what stays, and what other tenants share with it."""
+"""Erasing a tenant: what is deleted, what stays, and what happens to data that another tenant shares."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def blobs(tmp_path: Path) -> BlobStore:
 
 
 def put(blobs: BlobStore, data: bytes, folder: Path) -> str:
-    """Store bytes in a file that is two hours old; return the name of the blob."""
+    """Store bytes, set the age of the file to two hours, and return the name of the blob."""
     name = blobs.put(data, "png")
     os.utime(folder / name, (time.time() - 7_200,) * 2)
     return name
@@ -62,7 +62,8 @@ def succeed(jobs: JobStore, job: str, name: str) -> None:
 
 def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tmp_path: Path) -> None:
     """
-    Jobs, images, receivers, deliveries and keys of a tenant are deleted; an image that another tenant owns too stays.
+    Jobs, images, receivers, deliveries and keys of a tenant are deleted, and its ledger stays. An image that another
+    tenant also owns stays.
     """
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     own, shared = put(blobs, b"own", tmp_path), put(blobs, b"shared", tmp_path)
@@ -88,7 +89,9 @@ def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tm
 
 
 def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, tmp_path: Path) -> None:
-    """A job in flight is cancelled and ends with its call; the next erasure deletes it."""
+    """
+    The first erasure cancels a job in flight, which ends when its worker settles it; the second erasure deletes it.
+    """
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     with EditQueue(redis_url) as queue:
         job = queue.enqueue(Edit(prompt="winter", init_image=PICTURE), tenant="gone").id
@@ -101,7 +104,7 @@ def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, t
 
 
 def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobStore) -> None:
-    """If another tenant's running job has just stored the same bytes, its image stays."""
+    """If another tenant's running job has just stored the same bytes, the image stays for that job."""
     done, running = kit.new("gone"), kit.new("stays")
     kit.enqueue(done, running)
     name = blobs.put(b"the same bytes", "png")
@@ -114,7 +117,9 @@ def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobSt
 
 
 def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """An image that was written too recently is deleted in an hour, however long its job was to be kept."""
+    """
+    An image that was written less than an hour ago is deleted within an hour, even if its job was to be kept longer.
+    """
     name = blobs.put(b"young", "png")
     end(kit, "gone", name)
     keep_blob(kit.client, name, 30 * 86_400.0)
@@ -142,7 +147,7 @@ def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore
 
 
 def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """An upload that no job uses is deleted; if another tenant uploaded the same bytes, it stays."""
+    """An upload that no job uses is deleted with its tenant; an upload with the same bytes by another tenant stays."""
     own, shared = (put(blobs, text, tmp_path) for text in (b"own", b"shared"))
     keep_blob(kit.client, own, 90_000.0, "gone")
     for tenant in ("gone", "stays"):
@@ -169,7 +174,9 @@ def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, t
 def test_a_job_that_ends_during_the_erasure_keeps_its_image(
     kit: LaneKit, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If another tenant's job ends during the erasure, its image is kept, since jobs are read once more."""
+    """
+    If another tenant's job ends with the same image during the erasure, the image stays, since jobs are read once more.
+    """
     name = put(blobs, b"the same bytes", tmp_path)
     end(kit, "gone", name)
     keep_blob(kit.client, name, 90_000.0)

@@ -40,7 +40,9 @@ def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
-    """The heartbeat of a stale worker returns the lease as lost; its intent and its settlement have no effect."""
+    """
+    The heartbeat of a stale worker returns its job as lost; the intent and settlements of this worker change nothing.
+    """
     frozen, current = taken_over(kit)
     before = client.hgetall(f"rt:edits:state:{frozen.job}")
     assert kit.lanes.heartbeat(LEASE_S, [("edits", frozen.job, frozen.fence)]) == [frozen.job]
@@ -53,7 +55,9 @@ def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_worker_is_stale_from_the_moment_of_rescue(kit: LaneKit) -> None:
-    """Between rescue and the next claim nobody holds the job, and the late worker cannot settle it."""
+    """
+    After rescue and before the next claim no worker holds the job; the worker that lost its lease cannot settle it.
+    """
     kit.enqueue(kit.new())
     frozen = kit.claim(kit.dispatched()[0])
     kit.make_due("edits", "slots")
@@ -84,8 +88,8 @@ def test_an_intent_that_is_repeated_is_one_charge(kit: LaneKit) -> None:
 
 def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
     """
-    If an answer arrives while another worker has the job, that worker's intent returns the answer, and it does not
-    POST.
+    If a late paid answer arrives after another worker claimed the job, the intent of that worker returns the answer in
+    place of `ok`, so it does not POST.
     """
     frozen, current = taken_over(kit)
     kit.jobs.answer(frozen, "succeeded", READY)
@@ -128,7 +132,10 @@ def test_a_late_paid_answer_finds_a_job_that_waits_for_a_slot(kit: LaneKit) -> N
 
 
 def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: LaneKit, client: Any) -> None:
-    """A paid answer arrives during a second POST, which then fails for good: the job continues from the answer."""
+    """
+    A late paid answer arrives during a second POST, and the second POST fails for good: the job continues from the
+    answer.
+    """
     frozen, current = taken_over(kit)
     assert kit.jobs.intend(current) == "ok"
     kit.jobs.answer(frozen, "succeeded", READY)
@@ -139,7 +146,7 @@ def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: L
 
 
 def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
-    """Two successful POSTs are two charges; the job has one result, and the late answer does not replace it."""
+    """Two successful POSTs are two charges. The job keeps its first result; the late answer does not replace it."""
     frozen, current = taken_over(kit)
     kit.jobs.intend(current)
     kit.jobs.answer(current, "succeeded", OTHER)
@@ -151,7 +158,7 @@ def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
 
 
 def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> None:
-    """A cancelled job stays cancelled; a replay continues from the answer that was paid for meanwhile."""
+    """A cancelled job stays cancelled when a late paid answer arrives; a replay continues from this answer."""
     frozen, _ = taken_over(kit)
     kit.jobs.cancel(frozen.job)
     kit.make_due("edits", "slots")
@@ -164,7 +171,7 @@ def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> 
 
 
 def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
-    """A late refusal corrects the charge, and the job stays ended."""
+    """A late answer that the endpoint refused the POST makes the charge free, and the failed job stays failed."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, UNKNOWN)
     assert kit.jobs.answer(frozen, "refused", None)[0] == []
@@ -175,8 +182,8 @@ def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
 
 def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
     """
-    A waiting job is cancelled at once, and a running one at the end of its call, with its charges on record. A job that
-    has ended stays as it is.
+    A waiting job is cancelled at once. A running job is cancelled when its call ends; its record says whether it was
+    charged. A job that has ended does not change.
     """
     waiting, dispatched, parked, polled, running = jobs = [kit.new() for _ in range(5)]
     kit.open(4, 0.0)
@@ -218,7 +225,7 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) -> None:
-    """The replay of a job that was cancelled after its image was stored succeeds without the endpoint."""
+    """A job that was cancelled after its image was stored succeeds at once when it is replayed, without a call."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.intend(claim)
@@ -254,7 +261,7 @@ def vars_of(image: Image) -> dict[str, Any]:
 
 
 def test_a_job_that_kills_ten_workers_ends(kit: LaneKit) -> None:
-    """Each worker that dies with the job is counted; after ten deaths the next claim has that number."""
+    """Each worker that dies while it holds a job is counted: after ten deaths the next claim has `crashes` 10."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""History on a real Redis: each move counts once, minutes are rolled up exactly once, and readings add up."""
+"""History on a real Redis: each move counts once, each minute is rolled up once, and the sums are right."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def history(client: Any) -> History:
 
 
 def lately(history: History, **narrowed: Any) -> HistoryCounts:
-    """What happened in the last ten minutes."""
+    """Return the counts of the last ten minutes, narrowed to a tenant or an account if given."""
     return history.between(time.time() - 600, **narrowed)
 
 
@@ -43,7 +43,10 @@ def test_a_job_counts_at_each_step(kit: LaneKit, history: History) -> None:
 
 
 def test_failures_count_by_code_and_tenant(kit: LaneKit, history: History) -> None:
-    """Failed jobs count under their error code and tenant; a cancelled one under when that was, without a latency."""
+    """
+    Failed jobs are counted by error code and tenant. A cancelled job is counted as before or after its charge, and its
+    latency is not counted.
+    """
     kit.open(5, 0.0)
     for tenant, decision in (("acme", SPAM), ("acme", GIVE_UP), ("zeta", SPAM)):
         tried(kit, one_job(kit, tenant), "failed", decision)
@@ -59,7 +62,10 @@ def test_failures_count_by_code_and_tenant(kit: LaneKit, history: History) -> No
 
 
 def test_a_repeated_answer_counts_once(kit: LaneKit, history: History) -> None:
-    """A script that is repeated after a lost reply counts nothing; the answer behind a poll counts as another class."""
+    """
+    A script that runs again after a lost reply counts nothing twice. The answer to a poll counts as an answer of its
+    own class.
+    """
     claim = posted(kit, one_job(kit))
     assert kit.jobs.intend(claim) == "ok"
     for _ in range(2):
@@ -74,7 +80,7 @@ def test_a_repeated_answer_counts_once(kit: LaneKit, history: History) -> None:
 
 
 def test_a_lost_lease_counts_nothing(kit: LaneKit, history: History) -> None:
-    """A worker that lost its lease cannot end a job twice; the rescue of it counts."""
+    """A job is counted as ended once, although the worker that lost its lease settles it too; the rescue is counted."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -85,7 +91,7 @@ def test_a_lost_lease_counts_nothing(kit: LaneKit, history: History) -> None:
 
 
 def test_charges_are_those_of_the_ledger(kit: LaneKit, history: History, ledger: Ledger) -> None:
-    """A late answer moves a charge from unknown to useful: history and ledger agree, and no count went down."""
+    """A late answer moves a charge from unknown to useful: history and ledger agree, and no stored count decreases."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -99,7 +105,7 @@ def test_charges_are_those_of_the_ledger(kit: LaneKit, history: History, ledger:
 
 
 def test_deliveries_count_by_outcome(kit: LaneKit, history: History) -> None:
-    """A delivery that fails once and then succeeds counts twice, with one lag; one sent again by hand has no lag."""
+    """Each attempt of a delivery counts. The first success has one lag; a redelivery by hand has no lag."""
     kit.fail_delivery("acme", "https://r.example/hook", DeliveryOutcome(500))
     assert lately(history).deliveries == {"retrying": 1}
     (item,) = kit.client.zrange("rt:deliveries:timetable", 0, -1)
@@ -118,7 +124,7 @@ def test_deliveries_count_by_outcome(kit: LaneKit, history: History) -> None:
 
 
 def test_minutes_are_rolled_up_exactly_once(kit: LaneKit, history: History, client: Any, redis_url: str) -> None:
-    """Whoever rolls up, and however often: readings by minute, hour and since ever stay the same."""
+    """Four threads roll up at the same time: all counts, by minute, by hour and in total, stay the same."""
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
     age_minutes(client, 2)
     one_job(kit, "zeta")
@@ -136,7 +142,7 @@ def test_minutes_are_rolled_up_exactly_once(kit: LaneKit, history: History, clie
 
 
 def test_a_minute_that_opens_again_is_added(history: History, client: Any) -> None:
-    """Counts that come to a minute that was rolled up, as when the clock was set back, are added once too."""
+    """Counts that are written to a minute after its roll-up, as when the clock was set back, are also added once."""
     minute = int(time.time() // 60) - 5
     for _ in range(2):
         put_counts(client, minute, {"enqueued - acme": 3})
@@ -146,7 +152,9 @@ def test_a_minute_that_opens_again_is_added(history: History, client: Any) -> No
 
 
 def test_tenants_beyond_the_busiest_are_summed_up(history: History, client: Any) -> None:
-    """Of 300 tenants in a minute the 100 busiest are kept by name; the sum of all rows stays exact."""
+    """
+    Of 300 tenants in a minute, the 100 busiest keep their own rows and the others share one row; the total stays exact.
+    """
     minute = int(time.time() // 60) // 60 * 60 - 60
     put_counts(client, minute, {f"enqueued - t{number:03}": number for number in range(1, 301)})
     put_counts(client, minute + 1, {f"enqueued - u{number:03}": 1_000 for number in range(100)})
@@ -162,7 +170,7 @@ def test_tenants_beyond_the_busiest_are_summed_up(history: History, client: Any)
 
 
 def test_a_range_reads_hours_where_it_can(history: History, client: Any) -> None:
-    """Ranges that begin and end anywhere count each minute once, whether from its own hash or from its hour's."""
+    """A range of any minutes counts each minute once, from the hash of the minute or from the hash of its hour."""
     now = int(time.time() // 60)
     for minute in range(now - 300, now + 1):
         put_counts(client, minute, {"enqueued - acme": 1})
@@ -174,7 +182,9 @@ def test_a_range_reads_hours_where_it_can(history: History, client: Any) -> None
 
 
 def test_series_have_every_step(history: History, client: Any) -> None:
-    """A series has one period for each step, also where nothing happened, and its sum is that of the range."""
+    """
+    A series has one period for each step, also if nothing happened in it; the sum of the periods is that of the range.
+    """
     now = int(time.time() // 60)
     for minute in (now - 30, now - 3, now):
         put_counts(client, minute, {"enqueued - acme": 2})
@@ -187,7 +197,10 @@ def test_series_have_every_step(history: History, client: Any) -> None:
 
 
 def test_bounds_are_those_of_the_script(kit: LaneKit, history: History, client: Any) -> None:
-    """A latency is counted in the bucket whose bound history.py knows: one a little below each bound, and one above."""
+    """
+    The bucket bounds of the script are those of history.py: one latency below each bound, and one above the last, fill
+    one bucket each.
+    """
     claim_of = one_job(kit)
     for bound in (*BOUNDS["wait"], 200_000.0):
         kit.client.hdel(f"rt:edits:state:{claim_of}", "started_at")
@@ -200,7 +213,7 @@ def test_bounds_are_those_of_the_script(kit: LaneKit, history: History, client: 
 
 
 def test_counts_survive_a_kill(kit: LaneKit, history: History) -> None:
-    """What was counted is what was moved: after crashed attempts the ends are those of the lane's counts."""
+    """After attempts whose workers died, history has as many failed jobs as the lane."""
     kit.open(5, 0.0)
     for _ in range(3):
         job = one_job(kit)

@@ -1,4 +1,4 @@
-"""History against a plain model: whatever jobs do, every reading has the numbers that were noted by hand."""
+"""History against a plain model: after random lives of jobs, every reading equals what the model has counted."""
 
 from __future__ import annotations
 
@@ -36,23 +36,25 @@ lives = st.lists(
 
 @dataclass
 class Model:
-    """What happened, noted by hand: counts by row and name, with names that have no bucket."""
+    """
+    The expected counts, by row (`*`, `t:TENANT`, `a:ACCOUNT`) and by name; a latency is one count, without buckets.
+    """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
 
     def note(self, tenant: str, account: str | None, *names: str, by: int = 1) -> None:
-        """Note names in the rows that they belong to."""
+        """Add `by` to each of the names in the rows of the tenant, of the account (if any) and of the total."""
         for row in ("*", f"t:{tenant}", *([f"a:{account}"] if account else [])):
             for name in names:
                 self.counts.setdefault(row, Counter())[name] += by
 
     def row(self, row: str) -> Counter[str]:
-        """Return the counts of a row; those of nothing are empty."""
+        """Return the counts of a row; an unknown row has none."""
         return self.counts.get(row, Counter())
 
 
 def plain(counts: HistoryCounts) -> Counter[str]:
-    """Return what was read in the names of the model."""
+    """Return the counts that history returned, under the names that the model uses."""
     found = Counter[str]({"enqueued": counts.enqueued, "calls": counts.calls})
     for kind in ("answers", "charges", "deliveries", "rescues"):
         found.update({f"{kind}:{name}": count for name, count in getattr(counts, kind).items()})
@@ -62,7 +64,7 @@ def plain(counts: HistoryCounts) -> Counter[str]:
 
 
 class Stage:
-    """Real stores with two accounts, and the model beside them."""
+    """Real stores with two accounts, and the model that counts what the test does to them."""
 
     def __init__(self, client: Any) -> None:
         client.flushdb()
@@ -73,7 +75,10 @@ class Stage:
         )
 
     def live(self, tenant: str, tries: list[str], last: str, end: str, *, hooked: bool, received: bool) -> None:
-        """Enqueue a job and let it go through its attempts to its end."""
+        """
+        Enqueue a job and take it through its attempts to its end: one attempt for each answer in `tries`, one for
+        `last`.
+        """
         own, charges = ("dear" if tenant == "zeta" else DEFAULT_ACCOUNT), list[str]()
         receivers = (self.kit.receivers.ensure(tenant, RECEIVER).id,) if hooked else ()
         job = self.kit.new(tenant, receivers=receivers)

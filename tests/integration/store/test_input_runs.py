@@ -1,4 +1,4 @@
-"""Other runs of one picture: which jobs they are, in which order, and how long they are kept."""
+"""Other runs of one picture: which jobs they are, how they are ordered, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def claimed(kit: LaneKit, picture: str = FIRST, tenant: str = "acme", **spec: An
 
 
 def test_runs_of_the_same_picture_are_found(kit: LaneKit) -> None:
-    """The tenant's other claimed jobs with this picture are there, newest first, with how many there are."""
+    """
+    `other_runs` returns the tenant's other claimed jobs with the same picture, newest first, and their total number.
+    """
     kit.open(50, 0.0)
     first, second, third = (claimed(kit).id for _ in range(3))
     claimed(kit, SECOND)
@@ -46,7 +48,7 @@ def test_runs_of_the_same_picture_are_found(kit: LaneKit) -> None:
 
 
 def test_a_traced_job_is_a_run_too(kit: LaneKit) -> None:
-    """With traces on, the spec ends with the context of the trace, behind the picture."""
+    """A job with a trace is found too, although its spec has the context of the trace after the picture."""
     kit.open(50, 0.0)
     context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     first, second = (claimed(kit, trace=context).id for _ in range(2))
@@ -55,7 +57,7 @@ def test_a_traced_job_is_a_run_too(kit: LaneKit) -> None:
 
 
 def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
-    """A job is in the index once it was claimed; before that it finds the other runs and is none of them."""
+    """A job enters the index at its claim. Before its claim it finds the other runs and is not a run itself."""
     kit.open(1, 0.0)
     done = claimed(kit).id
     waiting = kit.new(input=FIRST)
@@ -67,7 +69,7 @@ def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_tag_is_no_picture(kit: LaneKit, client: Any) -> None:
-    """What a customer calls `input` in a tag is not taken for the picture, with a picture and without one."""
+    """A tag with the name `input` is not taken for the picture of the job, with and without a picture."""
     kit.open(50, 0.0)
     tags = {"input": SECOND}
     job = claimed(kit, "", tags=tags).id
@@ -77,7 +79,7 @@ def test_a_tag_is_no_picture(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_longest_name_is_indexed(kit: LaneKit) -> None:
-    """A picture whose suffix is as long as a suffix may be is found too."""
+    """A picture with the longest suffix that is allowed is found too."""
     kit.open(50, 0.0)
     name = f"cc/{'c' * 64}.{'x' * 12}"
     first, second = claimed(kit, name).id, claimed(kit, name).id
@@ -85,7 +87,9 @@ def test_a_longest_name_is_indexed(kit: LaneKit) -> None:
 
 
 def test_runs_end_with_their_records(kit: LaneKit, client: Any) -> None:
-    """When a record is gone, retention drops its entry and keeps the others."""
+    """
+    When the record of a job is deleted, retention deletes the job's entry in the index and keeps the other entries.
+    """
     kit.open(50, 0.0)
     index = keys.jobs_by("input", "acme", keys.input_digest(FIRST))
     gone, kept = (_ended(kit) for _ in range(2))
@@ -97,7 +101,7 @@ def test_runs_end_with_their_records(kit: LaneKit, client: Any) -> None:
 
 
 def test_erasing_drops_the_runs(kit: LaneKit, client: Any, tmp_path: Path) -> None:
-    """An erased tenant leaves no index by picture behind."""
+    """After a tenant is erased, no index by picture of the tenant is left."""
     _ended(kit)
     erase_tenant(client, kit.jobs, open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000"), "acme")
     assert list(client.scan_iter("rt:job*acme*")) == []

@@ -27,7 +27,10 @@ def failed(code: str) -> Fail:
 
 
 def listed(kit: LaneKit, query: JobQuery, limit: int = 3) -> list[str]:
-    """Return all jobs of a query, page by page, and check that only the last page is short and has no next cursor."""
+    """
+    Return the ids of all jobs of a query, read page by page. Assert that every page but the last is full and has a
+    cursor.
+    """
     search, found, after = JobSearch(kit.jobs), list[str](), None
     while True:
         page = search.page(query, limit, after)
@@ -100,7 +103,7 @@ def _move(kit: LaneKit, draw: random.Random, jobs: list[str]) -> None:
 
 
 def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
-    """A few matches among thousands of jobs (by state and tag) are found with few commands."""
+    """A query by state or tag that matches few of thousands of jobs takes few Redis commands."""
     kit.enqueue(*(kit.new(tags={"a": "1"}) for _ in range(3_000)))
     job = kit.new()
     kit.enqueue(job)
@@ -114,7 +117,7 @@ def test_a_list_costs_what_it_shows(kit: LaneKit, client: Any) -> None:
 
 
 def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -> None:
-    """Two thousand jobs with only four instants are listed once each, for any page size."""
+    """Two thousand jobs that share a few instants are listed once each, with small and large pages."""
     made = [kit.new() for _ in range(2_000)]
     kit.enqueue(*made)
     for limit in (7, 1_000):
@@ -122,7 +125,10 @@ def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -
 
 
 def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If two large indexes share no job, a page ends at its bound, and the cursors lead to the end of the list."""
+    """
+    If two large indexes share no job, each page ends at its bound without a job, and its cursor leads further until the
+    list ends.
+    """
     monkeypatch.setattr("retouch.store.job_search.CANDIDATES_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 100)
     # The jobs of one script share an instant, which decides where a page ends: here a hundred jobs share one.
@@ -144,7 +150,10 @@ def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch:
 
 
 def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -> None:
-    """The entries of expired records are deleted, also from indexes by tag and code; a tag that is used stays."""
+    """
+    Retention deletes the entries of expired records from all indexes, and deletes the names of empty indexes from the
+    list.
+    """
     old, new = kit.new(tags={"a": "1", "b": "2"}), kit.new(tags={"a": "1"})
     kit.enqueue(old, new)
     kit.finish(old.id, failed("spam_filter"))
@@ -164,7 +173,10 @@ def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -
 def test_retention_looks_at_few_indexes_in_one_minute(
     kit: LaneKit, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tenant's many tags take a bounded time each minute: first those not looked at for longest."""
+    """
+    Each minute retention looks at a bounded number of a tenant's indexes, beginning with those that it has not looked
+    at for longest.
+    """
     monkeypatch.setattr("retouch.store.blob_retention._INDEXES_MOST", 3)
     kit.enqueue(kit.new(tags={f"t{number}": "x" for number in range(8)}))
     own = keys.job_indexes("acme")
@@ -182,7 +194,10 @@ def test_retention_looks_at_few_indexes_in_one_minute(
 
 
 def test_lists_over_http(callers: Callers, client: Any, edit_body: Callable[..., Any]) -> None:
-    """State, code, tag and time narrow a list; each page is full or the last one, and has only the caller's jobs."""
+    """
+    A list over HTTP can be narrowed by state, code, tag and time. Each page is full or the last, and has only jobs that
+    the caller may see.
+    """
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     try:

@@ -27,12 +27,15 @@ NOW = 2e9
 
 
 def found(kit: LaneKit, text: str, limit: int = 1_000) -> list[str]:
-    """Return the jobs that match a query, newest first."""
+    """Return the ids of the jobs that match a query, newest first."""
     return [record.id for record in JobSearch(kit.jobs).page(parse_query(text, NOW), limit).records]
 
 
 def with_charges(kit: LaneKit, *kinds: str, **spec: Any) -> str:
-    """Return a failed job with one POST for each given class of answer; "" means that no answer came."""
+    """
+    Return the id of a failed job that was POSTed once for each class of answer in `kinds`; "" means that no answer
+    came.
+    """
     job = kit.new(**spec)
     kit.enqueue(job)
     for place, kind in enumerate(kinds or ("refused",)):
@@ -47,7 +50,9 @@ def with_charges(kit: LaneKit, *kinds: str, **spec: Any) -> str:
 
 
 def test_jobs_by_what_they_cost(kit: LaneKit) -> None:
-    """A query by cost counts possible charges: a refused POST costs nothing, and a lost answer may have cost."""
+    """
+    `cost:` counts the POSTs that may have been charged: a refused POST is not counted, a POST with a lost answer is.
+    """
     free, one, two = with_charges(kit), with_charges(kit, "succeeded"), with_charges(kit, "", "succeeded")
     assert found(kit, "cost:>1") == [two]
     assert found(kit, "cost:>0") == [two, one]
@@ -56,7 +61,7 @@ def test_jobs_by_what_they_cost(kit: LaneKit) -> None:
 
 
 def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
-    """The jobs of a receiver are exactly those that named it and those whose events were sent to it."""
+    """`receiver:` finds the jobs that named the receiver and the jobs whose events were sent to it, and no others."""
     named, every = kit.receivers.ensure("acme", "https://a.example/1"), kit.receivers.add("acme", "https://a.example/2")
     waiting = kit.new(receivers=(named.id,))
     ended, other = kit.new(receivers=(named.id,)), kit.new()
@@ -77,7 +82,9 @@ def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
 
 
 def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
-    """A job without an account on record belongs to `default`; another account is found by its name."""
+    """
+    `account:default` also finds the jobs without a recorded account. A job that moved is found by its new account only.
+    """
     first, second = kit.new(), kit.new()
     kit.enqueue(first)
     kit.open_accounts(account("default", 1), account("b", 1))
@@ -94,7 +101,10 @@ def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
 
 
 def test_one_of_many_by_account_is_looked_at_alone(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job of a rare account among 2,000 is found by its index; account `default` stops at its bound."""
+    """
+    The only job of an account among 2,000 jobs is found by an index. A query for `default`, which has no index, ends at
+    its bound.
+    """
     kit.open_accounts(account("default", 1, tier=1), account("b", 1, tier=2))
     kit.enqueue(*(kit.new() for _ in range(2_000)))
     with counted(monkeypatch) as trips:
@@ -107,7 +117,7 @@ def test_one_of_many_by_account_is_looked_at_alone(kit: LaneKit, monkeypatch: py
 
 
 def test_a_full_page_reads_little(kit: LaneKit) -> None:
-    """Where most entries match, a page of 50 reads two batches of them at most, although each entry is checked."""
+    """If most entries match, a page of 50 jobs reads at most about 250 entries of the 3,000."""
     kit.lanes.pause()
     kit.enqueue(*(kit.new() for _ in range(3_000)))
     page = JobSearch(kit.jobs).page(parse_query("state:queued", NOW), 50)
@@ -116,7 +126,7 @@ def test_a_full_page_reads_little(kit: LaneKit) -> None:
 
 
 def test_jobs_by_id(kit: LaneKit) -> None:
-    """A query by ids finds jobs of any tenant that match the other terms; an unknown id finds none."""
+    """`id:` finds jobs of any tenant if they match the other terms of the query; an unknown id finds nothing."""
     mine, theirs = kit.new(), kit.new("globex", tags={"a": "1"})
     kit.enqueue(mine, theirs)
     named = f"id:{mine.id},{theirs.id},ed_nowhere"
@@ -179,7 +189,7 @@ def walked(kit: LaneKit, query: JobQuery) -> list[str]:
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Context manager that yields a list with one entry for each round trip to Redis."""
+    """Context manager that yields a list, which gets one entry for each round trip to Redis."""
     trips = list[int]()
     send: Any = Connection.send_packed_command
     with monkeypatch.context() as patch:
@@ -194,7 +204,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 @pytest.mark.parametrize("text", ["state:cancelled", "tag:rare=1", "tag:a=1 state:cancelled", "tenant:acme tag:rare=1"])
 def test_three_of_many_cost_few_round_trips(kit: LaneKit, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three jobs among 10,000 of 20 tenants are found with at most seven round trips, by any index."""
+    """Three jobs among 10,000 of 20 tenants are found with at most seven round trips, by state, by tag, and by both."""
     for tenant in [*(f"t{number}" for number in range(19)), "acme"]:
         kit.enqueue(*(kit.new(tenant, tags={"a": "1"}) for _ in range(500)))
     rare = [kit.new(tags={"a": "1", "rare": "1"}) for _ in range(3)]
@@ -209,7 +219,7 @@ def test_three_of_many_cost_few_round_trips(kit: LaneKit, text: str, monkeypatch
 
 
 def test_the_newest_jobs_of_all_cost_no_look_at_each_tenant(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of all tenants' jobs reads the indexes of about as many tenants as the page has jobs."""
+    """A page of the newest 50 jobs of 300 tenants reads fewer than 100 entries, in at most six round trips."""
     made = [kit.new(f"t{number}") for number in range(300)]
     for job in made:
         kit.enqueue(job)
@@ -224,7 +234,7 @@ def test_the_newest_jobs_of_all_cost_no_look_at_each_tenant(kit: LaneKit, monkey
 
 
 def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
-    """Pages over jobs of many tenants skip and repeat none, and expired jobs do not end the list."""
+    """Pages over the jobs of many tenants list each job once; tenants whose jobs have expired do not end the list."""
     together = [kit.new(f"t{number % 40}") for number in range(120)]
     kit.enqueue(*together)
     single = [kit.new(f"s{number % 7}") for number in range(60)]
@@ -245,7 +255,9 @@ def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
 
 
 def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of a query by cost ends at its bound, counts the entries read, and its cursor continues."""
+    """
+    A page of a query by cost ends at its bound and has the number of entries that it read; its cursor continues there.
+    """
     monkeypatch.setattr("retouch.store.job_search.UNINDEXED_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 50)
     costly = with_charges(kit, "succeeded")
@@ -260,7 +272,10 @@ def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monk
 
 
 def test_queries_over_http(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
-    """`q` narrows the list of each role together with other filters; a wrong query is a 422 with positions."""
+    """
+    `q` can be combined with other filters and lists only jobs that the caller may see. A wrong query is a 422 with the
+    position of each fault.
+    """
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     mine = [api.post("/v1/edits", edit_body(tags={"order": str(at)})).json()["id"] for at in range(3)]
@@ -289,7 +304,7 @@ def test_queries_over_http(callers: Callers, edit_body: Callable[..., Any], clie
 
 
 def test_queries_in_python_and_on_the_command_line(queue: EditQueue) -> None:
-    """The same query finds the same jobs in `queue.jobs(…)` and `retouch jobs …`; a wrong one is refused."""
+    """The same query finds the same jobs in `queue.jobs(…)` and in `retouch jobs …`; both refuse a wrong query."""
     jobs = [queue.enqueue(EDIT, tenant=tenant, tags={"n": str(at)}) for at, tenant in enumerate(["default", "acme"])]
     jobs[0].cancel()
     assert [job.id for job in queue.jobs("state:cancelled since:1h")] == [jobs[0].id]

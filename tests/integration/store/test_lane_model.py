@@ -1,6 +1,6 @@
 """
-The lanes under every interleaving that Hypothesis finds: workers that stall or die at each step; lost, doubled or late
-messages; cancellations, replays, rescue. Scripts and Redis are real, and only the test moves the clock.
+The lanes in random order of steps: workers stall or die after any step, messages are lost, doubled or late, and jobs
+are cancelled, replayed and rescued. Scripts and Redis are real, and only the test moves the clock.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ Move = TypeVar("Move")
 
 
 def by_hand(move: Move) -> Move:
-    """Return the move with a wait that never ends by itself: the test decides what is due."""
+    """Return the decision or settlement with a delay of WAIT_S, so that only the test makes it due."""
     return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
@@ -93,7 +93,7 @@ class Worker:
 
 @dataclass
 class Truth:
-    """What happened to a job at the endpoint: its POSTs, and how many of them may have been billed."""
+    """The POSTs of one job at the endpoint, and how many of them may have been charged."""
 
     max_charges: int
     posts: int = 0
@@ -102,7 +102,7 @@ class Truth:
 
 
 class Lane(RuleBasedStateMachine):
-    """The store, moved by workers, clients and rescue."""
+    """A state machine in which workers, clients and rescue move the jobs of a real store."""
 
     client: Any = None
 
@@ -181,7 +181,7 @@ class Lane(RuleBasedStateMachine):
             self.workers.remove(worker)
 
     def advance(self, worker: Worker, answer: Any, poll: Any, download: Outcome) -> None:
-        """Take the next step of an attempt; a real worker may die after any step."""
+        """Take the next step of an attempt with the given outcome for a POST, a poll or a download."""
         claim, policy = worker.claim, worker.claim.spec.retry_policy(POLICY)
         if worker.step == "begin":
             worker.outcome = resume(claim, policy, NO_FILTER_S)
@@ -290,7 +290,9 @@ class Lane(RuleBasedStateMachine):
                 assert record.error.code in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
 
     def teardown(self) -> None:
-        """Check that after any sequence, working workers end every job, with one delivery of each event."""
+        """
+        Let faultless workers run until everything has ended; assert that every job ends and no delivery is doubled.
+        """
         if not hasattr(self, "kit"):
             return
         self.kit.lanes.resume()
@@ -335,7 +337,7 @@ class Lane(RuleBasedStateMachine):
 
 
 def assert_model_holds(model: type[Lane], client: Any) -> None:
-    """Run the state machine on one server, in a class of its own: its invariants are asserted after each step."""
+    """Run the state machine `model` on this server; its invariants are asserted after each step."""
     run_state_machine_as_test(type("OnThisServer", (model,), {"client": client}), settings=MODEL_SETTINGS)
     assert client.ping()
 

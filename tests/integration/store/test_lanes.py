@@ -1,4 +1,4 @@
-"""The lane on a real server: which job runs next, how many run at once, and what makes them wait."""
+"""The lane on a real server: which job runs next, how many jobs run at once, and when jobs wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUCCEED = Succeed(IMAGE)
 
 
 def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]:
-    """Let a worker run that many jobs in the order of their messages; return their tenants."""
+    """Let a worker run `count` jobs in the order of their messages; return the tenants of these jobs."""
     order = []
     for _ in range(count):
         _, job = messages.pop(0)
@@ -28,7 +28,7 @@ def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]
 
 
 def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
-    """A tenant with one job gets a slot within a few dispatches, though another tenant has 150 waiting jobs."""
+    """A tenant with one job gets a slot within seven dispatches, although another tenant has 150 waiting jobs."""
     kit.open(5, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(150)))
     messages += kit.enqueue(kit.new("small"))
@@ -36,7 +36,7 @@ def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
 
 
 def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
-    """A tenant gets no credit for idle time: two tenants with jobs get slots in turn."""
+    """A tenant that was idle gets no credit for that time: it and a busy tenant get slots in turn."""
     kit.open(1, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(60)))
     run_in_order(kit, messages, 30)
@@ -45,7 +45,7 @@ def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
 
 
 def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
-    """Weights 1, 2 and 3 get slots as 1 : 2 : 3, within a tenth."""
+    """Tenants with the weights 1, 2 and 3 get slots in the ratio 1 : 2 : 3, within a tenth."""
     kit.open(4, 0.0)
     kit.lanes.pause()
     for tenant, weight in (("one", 1.0), ("two", 2.0), ("three", 3.0)):
@@ -58,7 +58,7 @@ def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
 
 
 def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
-    """A tenant with a limit of two never holds more, and the others take the rest."""
+    """A tenant with a limit of two never holds more than two slots; the other tenants get the other slots."""
     kit.open(5, 0.0)
     kit.lanes.set_group("edits", "small", limit=2)
     jobs = [kit.new("small") for _ in range(9)]
@@ -72,7 +72,7 @@ def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
-    """If the limit of a tenant is removed, more of its jobs run from the next sweep on."""
+    """After the limit of a tenant is raised from 0 to 2, two of its waiting jobs run from the next sweep on."""
     kit.open(5, 0.0)
     kit.lanes.set_group("edits", "held", limit=0)
     kit.enqueue(*(kit.new("held") for _ in range(3)))
@@ -82,7 +82,7 @@ def test_a_limit_that_is_raised_lets_waiting_work_go(kit: LaneKit) -> None:
 
 
 def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, client: Any) -> None:
-    """Jobs in flight end, and nothing is dispatched until the tenant is below its new limit."""
+    """After the limit of a tenant is lowered, its jobs in flight end, and no job is dispatched above the new limit."""
     kit.open(5, 0.0)
     kit.enqueue(*(kit.new("acme") for _ in range(9)))
     kit.lanes.set_group("edits", "acme", limit=1)
@@ -92,7 +92,10 @@ def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, c
 
 
 def test_priority_is_age(kit: LaneKit, client: Any) -> None:
-    """High goes before normal and normal before low, the oldest first in each; ten minutes of age equal one level."""
+    """
+    High priority goes before normal and normal before low, each in the order of age. Ten minutes of age count as one
+    level.
+    """
     kit.open(1, 0.0)
     kit.lanes.pause()
     names = ["low", "normal", "normal", "high", "low", "high"]
@@ -113,7 +116,9 @@ def test_priority_is_age(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_replayed_job_keeps_its_priority(kit: LaneKit) -> None:
-    """A replay puts a job where its priority would put a new one; a paid answer goes first whatever its priority."""
+    """
+    A replayed job takes the place that a new job of its priority would get; a paid job goes first at any priority.
+    """
     kit.open(1, 0.0)
     low, high, raised, paid = kit.new(priority="low"), kit.new(priority="high"), kit.new(), kit.new(priority="low")
     for job in (low, high, raised):
@@ -132,7 +137,7 @@ def test_a_replayed_job_keeps_its_priority(kit: LaneKit) -> None:
 
 
 def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
-    """In a paused lane jobs in flight end and none starts; after it is resumed, the next sweep starts them."""
+    """In a paused lane, jobs in flight end and no job starts. After the lane is resumed, the next sweep starts jobs."""
     kit.open(2, 0.0)
     kit.enqueue(*(kit.new() for _ in range(4)))
     kit.lanes.pause()
@@ -145,7 +150,9 @@ def test_a_paused_lane_gives_nothing_and_loses_nothing(kit: LaneKit) -> None:
 
 
 def test_the_rate_gate_gives_tokens_by_time(kit: LaneKit, client: Any) -> None:
-    """With a rate of three a second, three jobs are dispatched at once, then one for each third of a second."""
+    """
+    With a rate of three a second, three jobs are dispatched at once, and after that one job each third of a second.
+    """
     kit.open(50, 3.0)
     kit.enqueue(*(kit.new() for _ in range(30)))
     assert len(kit.dispatched()) == 3
@@ -168,7 +175,7 @@ def learnt(client: Any) -> tuple[int, float]:
 
 
 def answer(kit: LaneKit, health: str) -> None:
-    """Take a job through a POST with this word about the endpoint's health, and end the job."""
+    """Let a worker POST a job, record the answer with this word about the endpoint's health, end the job, and sweep."""
     claim = kit.claim(kit.dispatched()[0])
     assert kit.jobs.intend(claim) == "ok"
     kit.jobs.answer(claim, "refused" if health == "full" else "succeeded", None, health)
@@ -177,7 +184,7 @@ def answer(kit: LaneKit, health: str) -> None:
 
 
 def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
-    """Though two new tenants with one job each arrive for each slot, a tenant with steady work still gets its turns."""
+    """A tenant with steady work gets its turns, although two new tenants with one job each arrive for each slot."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("steady") for _ in range(40)))
     served = []
@@ -192,9 +199,7 @@ def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> No
 
 
 def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
-    """
-    After a refusal because of a full queue, nothing is dispatched for a second, since it would be refused as well.
-    """
+    """After the endpoint refused a POST because its queue is full, nothing is dispatched for about a second."""
     kit.open(1, 0.0)
     kit.enqueue(kit.new(), kit.new())
     claim = kit.claim(kit.dispatched()[0])
@@ -210,7 +215,7 @@ def test_a_full_queue_gives_the_lane_a_rest(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> None:
-    """A lane with a rate goes on even if its last refill lies in the future."""
+    """A lane with a rate dispatches even if its last refill is in the future, as after the clock was set back."""
     kit.open(10, 2.0)
     kit.enqueue(kit.new())
     client.hset("rt:edits:gate", mapping={"tokens": 0, "refilled_at": time.time() + 3_600})
@@ -219,7 +224,7 @@ def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> No
 
 
 def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
-    """The lane's numbers include waiting jobs of a tenant whose budget of today is spent."""
+    """The numbers of the lane count the waiting jobs of a tenant whose budget is spent."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("broke") for _ in range(4)))
     client.hset("rt:edits:budgets", "broke", 0)
@@ -241,7 +246,10 @@ def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> N
 
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
-    """The limit grows from five with successes, is halved once by a burst of full queues, and is never below one."""
+    """
+    The limit grows from five with successes. Answers that the queue is full halve it, once for each burst, but not
+    below one. A fixed limit does not change.
+    """
     kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))
     assert learnt(client) == (5, 5.0)
@@ -269,7 +277,7 @@ def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
 
 
 def test_the_steps_of_a_learnt_limit_are_kept(kit: LaneKit, client: Any) -> None:
-    """Each change of the whole limit is one step, oldest first, for three days; other answers are none."""
+    """Each change of the learnt limit is recorded as one step, oldest first, and kept for three days."""
     kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(60)))
     for _ in range(18):
@@ -282,7 +290,7 @@ def test_the_steps_of_a_learnt_limit_are_kept(kit: LaneKit, client: Any) -> None
 
 
 def test_a_second_worker_keeps_what_was_learnt(kit: LaneKit, client: Any) -> None:
-    """A worker that starts does not reset a learnt limit."""
+    """A worker that starts with `auto` does not reset the learnt limit."""
     kit.open("auto", 0.0)
     client.hset("rt:edits:gate", mapping={"limit": 9, "learnt": 9.5})
     kit.open("auto", 0.0)

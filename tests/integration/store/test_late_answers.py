@@ -1,4 +1,4 @@
-"""One job is POSTed and paid twice, with one answer late: an image that can be read is kept, and every job ends."""
+"""A job is POSTed twice, and one answer comes late: an image that was paid for is used, and every job ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def lost(kit: LaneKit, job: str) -> Claim:
-    """Return the claim of a worker that POSTed and froze; its lease has expired, and the job has a new message."""
+    """Claim and POST a job, let the lease expire, and sweep; return the claim of the worker that lost the lease."""
     frozen = kit.claim(job)
     assert kit.jobs.intend(frozen) == "ok"
     kit.make_due("edits", "slots")
@@ -37,7 +37,8 @@ def lost(kit: LaneKit, job: str) -> Claim:
 
 def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
     """
-    Return two claims of a job that was POSTed twice: that of a frozen worker, and that of the worker that has it now.
+    POST a job twice; return the claim of the worker that lost its lease, and the claim of the worker that has the job
+    now.
     """
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
@@ -47,20 +48,20 @@ def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def is_processing(kit: LaneKit, claim: Claim) -> None:
-    """Record a processing answer to this claim's POST, so that the worker polls."""
+    """Record the answer `processing` to the POST of this claim, so that the job is polled."""
     kit.jobs.answer(claim, "processing", OTHER, "ok")
     kit.jobs.settle(claim, Poll(1.0, OTHER))
 
 
 def next_claim(kit: LaneKit, job: str, part: str) -> Claim:
-    """Return the claim of the worker that takes the job when it is due."""
+    """Make the job due in `part` (`slots` or `timetable`) and sweep; return the next worker's claim."""
     kit.make_due("edits", part)
     kit.rescue()
     return kit.claim(job)
 
 
 def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
-    """Record that a poll found the generation failed; return the decision."""
+    """Record that the polled generation has failed; settle the claim, and return the decision."""
     outcome = Failed("failed", seen_by_poll=True)
     kit.jobs.answer(claim, "failed", None)
     decision = decide(outcome, claim.attempt(), policy, claim.now_at, 0.5)
@@ -70,7 +71,9 @@ def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
 
 
 def test_a_late_image_is_used_when_the_polled_one_fails(kit: LaneKit) -> None:
-    """A paid answer that arrives while another POST is processing is set aside, and used if that one fails."""
+    """
+    A paid answer that arrives while another POST is processing is set aside. It is used when the other POST fails.
+    """
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -81,7 +84,10 @@ def test_a_late_image_is_used_when_the_polled_one_fails(kit: LaneKit) -> None:
 
 
 def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) -> None:
-    """The answer of a second POST, which fails for good, does not replace a late answer that the job continues from."""
+    """
+    A job that continues from a late answer keeps this answer when a second POST is answered, and uses it when that POST
+    fails for good.
+    """
     frozen, current = both_asked(kit)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
     is_processing(kit, current)
@@ -91,7 +97,7 @@ def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) ->
 
 
 def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
-    """A job that is still processing at its deadline gets the other image that was paid for."""
+    """If one POST of a job is still processing at the deadline, the job succeeds with the image of its other POST."""
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -106,7 +112,7 @@ def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
 
 
 def test_an_answer_recorded_twice_sets_nothing_aside(kit: LaneKit, client: Any) -> None:
-    """An answer that is written again after a lost reply is not taken for the answer to another POST."""
+    """An answer that is recorded again after a lost reply is not set aside as the answer to another POST."""
     frozen, current = both_asked(kit)
     for _ in range(2):
         kit.jobs.answer(current, "succeeded", READY, "ok")
@@ -117,7 +123,9 @@ def test_an_answer_recorded_twice_sets_nothing_aside(kit: LaneKit, client: Any) 
 
 
 def test_a_paid_answer_resets_the_count_of_crashes(kit: LaneKit) -> None:
-    """Only crashes in a row count: a paid answer resets them, so earlier crashes do not end its job."""
+    """
+    A job that failed after too many crashes continues when a late paid answer arrives, since this resets the count.
+    """
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     for _ in range(CRASHES_MOST - 1):
@@ -130,7 +138,7 @@ def test_a_paid_answer_resets_the_count_of_crashes(kit: LaneKit) -> None:
 
 
 def test_crashes_count_in_a_row(kit: LaneKit) -> None:
-    """A job that is retried during many restarts of workers does not count as one that kills workers."""
+    """Only crashes in a row count: after each retry the next claim has `crashes` 0."""
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     for _ in range(CRASHES_MOST + 2):
@@ -143,7 +151,7 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
     """
-    A replayed job does not count its earlier charges; if one of those turns out to be free, this allows no further
+    A replayed job does not count its earlier charges. A late answer that an earlier charge was free allows no further
     POST.
     """
     kit.enqueue(kit.new())
@@ -167,7 +175,7 @@ def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
 
 
 def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
-    """If Redis loses its last second with a claim in it, the next lease still has another number."""
+    """If Redis loses its last second of writes and a claim with it, the next lease still gets another fence."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     names = (f"rt:edits:state:{job}", "rt:edits:slots")
@@ -185,7 +193,8 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
 
 def test_waits_that_cost_nothing_have_one_event(kit: LaneKit) -> None:
     """
-    A job that gets full queues for a day has one event of them; a new error, or one that counts, has its own event.
+    Refusals in a row because of a full queue have one event together; each error that counts as a wait has its own
+    event.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()

@@ -1,5 +1,6 @@
 """
-The ledger of charges by tenant, day and tag, and what each charge was good for; with real scripts, without a worker.
+The ledger of charges by tenant, day and tag, and whether each charge was useful, repeated, wasted or unknown. The
+scripts are real; no worker runs.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def test_what_the_charges_of_a_job_were_good_for(
 
 def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger) -> None:
     """
-    If the unknown charge of a failed job turns out to be paid, and its image is kept, it becomes the one useful charge.
+    A late paid answer moves the charge of a failed job from unknown to wasted. When the job succeeds with this answer,
+    the charge becomes useful.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -65,7 +67,10 @@ def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger)
 
 
 def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, ledger: Ledger) -> None:
-    """If the first POST is answered while the second, last one fails, the job continues from that answer."""
+    """
+    If a late answer to the first POST arrives before the second and last POST fails, the job continues from that
+    answer.
+    """
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -83,8 +88,8 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
 
 def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
     """
-    If the first POST is answered `processing` late, that one is polled to its end; the second POST, which failed, is
-    not charged.
+    After a late answer `processing` to the first POST, polls belong to the first POST and make its charge useful. The
+    second POST, which failed, is not charged.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -102,7 +107,8 @@ def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger
 @pytest.mark.parametrize(("late", "booked"), [("succeeded", {"useful": 1, "repeated": 1}), ("refused", {"useful": 1})])
 def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, booked: dict[str, int]) -> None:
     """
-    The first POST's answer arrives after the second one's image: it is booked as repeated if paid, else not at all.
+    The second POST yields the image. A late paid answer to the first POST makes its charge repeated; a late refusal
+    removes the charge.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -127,7 +133,8 @@ def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledg
 
 def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> None:
     """
-    The record of a cancelled job says whether it had been charged; an image that still arrives is kept and useful.
+    The record of a cancelled job says whether it was cancelled before or after its charge. An image that arrives after
+    the cancellation is stored, and its charge is useful.
     """
     early, late = one_job(kit, "early"), one_job(kit, "late")
     assert kit.jobs.cancel(early)[0] == "cancelled"
@@ -146,7 +153,7 @@ def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> 
 
 
 def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
-    """The same charges are summed by tenant, by day and by tag, with their cost; no other day has them."""
+    """The same charges are summed by tenant, by day and by tag, with their cost; a range of other days is empty."""
     for tenant, tags in (("ann", {"order": "17"}), ("ann", {"order": "18"}), ("bob", {"order": "17", "shop": "a:b"})):
         tried(kit, one_job(kit, tenant, tags=tags), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit, "bob"), "unknown", GIVE_UP)
@@ -160,7 +167,10 @@ def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
 
 
 def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """The 1,001st tag of a tenant's day is booked as `other`, also when it is corrected; another tenant has its own."""
+    """
+    Beyond 1,000 tags of a tenant in a day, charges are booked under `other`, and a late answer corrects them there.
+    Another tenant's tags are counted apart.
+    """
     day = day_of(time.time())
     client.hset(keys.ledger_tags("ann", day), mapping={f"order={place}": "1 0 0 0" for place in range(1_000)})
     client.expire(keys.ledger_tags("ann", day), 60)
@@ -178,7 +188,7 @@ def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, c
 
 
 def test_usage_of_a_tenant_walks_no_keys(kit: LaneKit, ledger: Ledger, client: Any) -> None:
-    """Usage is read by name, without a scan, however many keys Redis has."""
+    """The usage of a tenant is read without a SCAN of all keys."""
     tried(kit, one_job(kit, tags={"order": "1"}), "succeeded", Succeed(IMAGE))
     client.config_resetstat()
     assert [len(ledger.usage(tenant="acme", by=by)) for by in ("tenant", "day", "tag")] == [1, 1, 1]

@@ -1,4 +1,7 @@
-"""While Redis refuses writes, a worker keeps what it holds, and a producer gets the reason."""
+"""
+While Redis refuses writes, a worker keeps its paid answer and tries again, and a producer gets an error with the
+reason.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ EDIT = Edit(prompt="make it winter", init_image="https://example.com/in.png")
 
 @dataclass
 class Fault:
-    """A way to make Redis refuse writes, the way to end that, and the reason in the error."""
+    """
+    The commands that make Redis refuse writes, the commands that end this, and the reason that the error contains.
+    """
 
     word: str
     spoil: str
@@ -64,7 +69,7 @@ FAULTS = [
 
 @dataclass
 class Frail:
-    """A server of its own that can be made to refuse writes, and to accept them again."""
+    """A Redis server of the test that can be made to refuse writes and to accept them again."""
 
     url: str
     kit: LaneKit
@@ -86,7 +91,7 @@ class Frail:
 
 @contextmanager
 def a_server(folder: Path) -> Iterator[str]:
-    """Context manager that runs a server with a folder for its dumps, and yields its URL."""
+    """Context manager that runs a Redis server, which writes its dumps to `folder`, and yields the server's URL."""
     with own_valkey(data_dir=folder, config={"save": ""}) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
@@ -114,7 +119,10 @@ def worker_store(url: str) -> JobStore:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) -> None:
-    """The answer to a POST is retried while Redis refuses writes, and goes on record once Redis accepts it."""
+    """
+    While Redis refuses writes, the call that records a paid answer retries; it succeeds when Redis accepts writes
+    again.
+    """
     new = frail.kit.new()
     frail.kit.enqueue(new)
     jobs = worker_store(frail.url)
@@ -137,7 +145,10 @@ def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> None:
-    """A producer does not wait: it gets the reason, and can enqueue with the same key afterwards."""
+    """
+    While Redis refuses writes, `enqueue` raises StoreUnavailable with the reason at once; later the same key can be
+    used.
+    """
     with EditQueue(frail.url) if kind == "plain" else driven(frail.url) as queue:
         before = queue.enqueue(EDIT)
         frail.spoil(fault)
@@ -150,7 +161,10 @@ def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> No
 
 @pytest.mark.parametrize("kind", ["worker", "plain", "asyncio"])
 def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: str) -> None:
-    """The old primary lives on as a replica and keeps its connections: a client that it refuses connects again."""
+    """
+    The old primary becomes a replica and keeps its connections. A client whose write it refuses connects again and
+    reaches the new primary.
+    """
     with a_server(tmp_path) as later, ExitStack() as stack:
         way = stack.enter_context(Proxy(port_of(server)))
         url = f"redis://127.0.0.1:{way.port}/0"
@@ -169,7 +183,9 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
 
 
 def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
-    """A script that only the old primary knows is sent again with its text."""
+    """
+    If the server does not know a script that the client has loaded elsewhere, the client sends the text of the script.
+    """
     client: Any = connect(Settings.load(redis_url=frail.url))
     client.script_flush()
     client.script_load = lambda text: sha1(text.encode(), usedforsecurity=False).hexdigest()
@@ -178,7 +194,10 @@ def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
 
 
 def test_a_script_that_an_asyncio_client_sent_to_the_old_primary(frail: Frail) -> None:
-    """A client for asyncio, which raises only when its reply is awaited, sends the text of the script as well."""
+    """
+    A client for asyncio also sends the text of a script that the server does not know, although the error is raised
+    only when the reply is awaited.
+    """
 
     async def sent_elsewhere(text: str) -> str:
         return sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""JSON that scripts write: what Python reads back, and its form in Redis."""
+"""JSON that scripts write: its form in Redis, and how Python reads it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ IMAGE = Image("ab/abc.png", "abc", "PNG", 1, 1, 12_345_678_901, warnings=())
 
 
 def entries(client: Any, job: str) -> list[str]:
-    """Return the texts in a job's timeline."""
+    """Return the entries of a job's timeline as JSON texts, oldest first."""
     texts: list[str] = client.lrange(f"rt:timeline:{job}", 0, -1)
     return texts
 
 
 def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
-    """Instants have three decimals, fences all digits, and the text of a worker is unchanged."""
+    """
+    In stored events instants have three decimals, fences have all their digits, and the worker's JSON of the result is
+    unchanged.
+    """
     job = kit.new()
     kit.enqueue(job)
     claim = kit.claim(job.id)
@@ -38,7 +41,7 @@ def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> None:
-    """Without charges the JSON has `[]` and not `{}`, and the event of a cancelled job has `before_charge`."""
+    """The event of a job that was cancelled before a charge has the charges `[]`, not `{}`, and `before_charge`."""
     job = kit.new()
     kit.enqueue(job)
     kit.jobs.cancel(job.id)
@@ -48,7 +51,7 @@ def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> 
 
 
 def test_words_of_an_error_come_through(kit: LaneKit, client: Any) -> None:
-    """Quotes, backslashes and texts in any language reach the event unchanged."""
+    """The message of an error reaches the event unchanged, with quotes, backslashes and letters of any language."""
     job, message = kit.new(), 'said "no"\\n — ნ 🙂 \x00'
     kit.enqueue(job)
     kit.jobs.settle(kit.claim(job.id), Retry(2.5, "endpoint_busy", message, True, True))
@@ -58,7 +61,9 @@ def test_words_of_an_error_come_through(kit: LaneKit, client: Any) -> None:
 
 
 def test_what_a_deadline_says(kit: LaneKit, client: Any) -> None:
-    """The script writes the error of a job past its deadline in the same form as a worker."""
+    """
+    The error that the script writes for a job past its deadline is read as a JobError, like the error of a worker.
+    """
     kit.lanes.pause()
     job = kit.new(deadline_s=0.001)
     kit.enqueue(job)

@@ -18,12 +18,15 @@ from tests.lane_kit import LaneKit
 
 
 def calls(client: Any) -> int:
-    """Return how many commands Redis has received since the last reset."""
+    """Return how many commands Redis has received since its statistics were last reset."""
     return sum(one["calls"] for one in client.info("commandstats").values())
 
 
 def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
-    """A thousand receivers of another tenant add no commands; removed and expired receivers leave the list."""
+    """
+    A thousand receivers of another tenant do not add commands to a list. Receivers that were removed or have expired
+    leave the list.
+    """
     for place in range(1_000):
         kit.receivers.ensure("loud", f"https://h{place}.example/")
     own = [kit.receivers.ensure("acme", f"https://own.example/{place}") for place in range(3)]
@@ -37,7 +40,10 @@ def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
 
 
 def test_receivers_are_read_page_by_page(kit: LaneKit, client: Any) -> None:
-    """A page of ten reads ten of a thousand receivers; pages follow each other by id, past receivers that went."""
+    """
+    A page of ten reads ten of a thousand receivers. A page begins after the id of the cursor, even if that receiver was
+    removed.
+    """
     made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(1_000))
     client.config_resetstat()
     found, after = kit.receivers.page("acme", 10)
@@ -51,7 +57,10 @@ def test_receivers_are_read_page_by_page(kit: LaneKit, client: Any) -> None:
 
 
 def test_disabled_receivers_are_counted_without_reading_receivers(kit: LaneKit, client: Any) -> None:
-    """Those are counted that a person disabled, that answered 410, and none that was enabled, removed or forgotten."""
+    """
+    The gauge counts receivers that were disabled by hand or by an answer 410. It does not count receivers that were
+    enabled again, removed or deleted.
+    """
     one, two, three = (kit.receivers.ensure("acme", f"https://h.example/{place}") for place in range(3))
     for receiver in (one, two, three):
         kit.receivers.set_disabled(receiver.id, True)
@@ -68,7 +77,8 @@ def test_disabled_receivers_are_counted_without_reading_receivers(kit: LaneKit, 
 
 def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
     """
-    One receiver above the limit is refused; an existing one may still be changed, and each tenant has its own limit.
+    A tenant's 21st receiver of every job is refused. An existing receiver can still be changed, and another tenant can
+    still add receivers.
     """
     for place in range(OF_EVERY_JOB_MOST):
         kit.receivers.add("acme", f"https://h.example/{place}")
@@ -79,7 +89,7 @@ def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
 
 
 def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any, callers: Callers) -> None:
-    """A list has only the tenant's own deliveries, and its cursors name only these."""
+    """A producer's list of deliveries has only deliveries of its tenant, and its cursors contain only ids of these."""
     api = callers()
     for tenant in ("acme", "loud", "loud", "acme", "loud"):
         receiver = kit.receivers.ensure(tenant, f"https://{tenant}.example/")
@@ -98,7 +108,7 @@ def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any,
 
 
 def test_status_is_ones_own(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """The status for a producer counts only jobs of its tenant; ops sees all."""
+    """The status for a producer counts only jobs of its tenant; the status for ops counts all jobs."""
     api, other, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(3)]

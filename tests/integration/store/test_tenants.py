@@ -28,7 +28,7 @@ def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
 
 
 def test_keys_are_listed_used_and_revoked(client: Any) -> None:
-    """A revoked key is refused, stays in the list for a while, and does not affect others."""
+    """A revoked API key is refused and stays in the list with its time of revocation; other keys still work."""
     tenants = TenantStore(client)
     first, secret = tenants.create_key("acme")
     second, other = tenants.create_key("globex")
@@ -43,7 +43,7 @@ def test_keys_are_listed_used_and_revoked(client: Any) -> None:
 
 
 def test_unknown_secrets_and_roles(client: Any) -> None:
-    """An unknown secret finds nothing, and an unknown role is an error."""
+    """`find` returns None for an unknown secret, and `create_key` raises ValueError for an unknown role."""
     assert TenantStore(client).find("rtk_wrong") is None
     assert TenantStore(client).find("") is None
     with pytest.raises(ValueError, match="producer or viewer or ops"):
@@ -51,7 +51,7 @@ def test_unknown_secrets_and_roles(client: Any) -> None:
 
 
 def test_limits_of_a_tenant(client: Any) -> None:
-    """Limits are set, stored, and removed with 0."""
+    """`set_tenant` stores the limits that it gets and keeps the others; 0 removes a limit."""
     tenants = TenantStore(client)
     assert tenants.tenant("acme").in_flight_limit is None
     tenants.set_tenant("acme", weight=2, in_flight_limit=3, backlog_limit=10, budget=100, share_duplicates=True)
@@ -62,7 +62,7 @@ def test_limits_of_a_tenant(client: Any) -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, 0.001, 1_001.0, math.nan, math.inf, -math.inf])
 def test_a_weight_that_could_not_be_shared_by_is_refused(client: Any, weight: float) -> None:
-    """A tenant's weight is a number from 0.01 to 1,000; any other is an error that changes nothing."""
+    """A weight outside 0.01 to 1,000 raises ValueError and changes nothing."""
     tenants = TenantStore(client)
     tenants.set_tenant("acme", weight=2)
     with pytest.raises(ValueError, match=r"^weight: expected a number from 0\.01 to 1000, got "):
@@ -72,7 +72,7 @@ def test_a_weight_that_could_not_be_shared_by_is_refused(client: Any, weight: fl
 
 @pytest.mark.parametrize("name", ["in_flight_limit", "backlog_limit", "budget"])
 def test_a_limit_below_zero_is_refused(client: Any, name: str) -> None:
-    """A negative limit is an error that changes nothing; it would stop the tenant, or lift the limit by mistake."""
+    """A negative limit raises ValueError and changes nothing."""
     tenants = TenantStore(client)
     limits: dict[str, Any] = {name: -1}
     with pytest.raises(ValueError, match=f"^{name}: expected 0 or more, got -1$"):
@@ -81,7 +81,7 @@ def test_a_limit_below_zero_is_refused(client: Any, name: str) -> None:
 
 
 def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
-    """A link is valid for an hour, and for its own name only."""
+    """A signed link is valid for its own name and its own expiry only, and not after the expiry."""
     signer = LinkSigner(client)
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway", signer)
     name = blobs.put(b"bytes", "png")
@@ -99,7 +99,7 @@ def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
 
 
 def test_a_link_minted_again_is_the_same_request(queue: EditQueue, client: Any) -> None:
-    """For an idempotency key, a request with a newly signed link to the same picture is the same request."""
+    """Two requests with the same idempotency key and two signed links to the same picture are the same request."""
     settings: Settings = queue.settings
     blobs = open_blobs(settings.store, settings.public_url, LinkSigner(client))
     name = blobs.put(b"bytes", "png")

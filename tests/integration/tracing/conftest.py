@@ -1,4 +1,4 @@
-"""A collector, a worker and a gateway that export their spans to it."""
+"""Fixtures: a collector of spans, and a worker and a gateway that export their spans to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced_environment(worker_environment: dict[str, str], collector: Collector) -> dict[str, str]:
-    """The settings of the tests, with traces; FastAPI is asked to export its own spans too."""
+    """Return the worker's environment with traces on; it also asks FastAPI to export spans of its own."""
     return {
         **worker_environment,
         "RETOUCH_TRACES": "true",
@@ -33,7 +33,7 @@ def traced_environment(worker_environment: dict[str, str], collector: Collector)
 
 @pytest.fixture(scope="module")
 def gateway_url(traced_environment: dict[str, str]) -> Iterator[str]:
-    """A gateway with traces, in place of that of the other tests."""
+    """Start a gateway that exports its spans, in place of the gateway of the other tests; yield its URL."""
     with running_gateway(traced_environment) as (url, _):
         yield url
 

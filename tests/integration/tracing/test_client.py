@@ -1,4 +1,4 @@
-"""The Python client in an application that has OpenTelemetry, and what is loaded where there are no traces."""
+"""The Python client in an application with OpenTelemetry, and which modules are loaded while traces are off."""
 
 from __future__ import annotations
 
@@ -67,14 +67,16 @@ PARTS = {
 
 
 def run(code: str, environment: Mapping[str, str], *arguments: str, blocked: tuple[str, ...] = ()) -> Any:
-    """Run a program in an interpreter of its own, to which packages may be missing."""
+    """
+    Run a program in a new interpreter in which packages of `blocked` cannot be imported; return its CompletedProcess.
+    """
     text = f"BLOCKED = {blocked!r}\n{BLOCKER}\n{code}" if blocked else code
     command = [sys.executable, "-c", text, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=own_environment(**environment))
 
 
 def loaded(part: str, environment: Mapping[str, str], blocked: tuple[str, ...] = ()) -> set[str]:
-    """Return the modules of OpenTelemetry, and ours for it, that a part has loaded."""
+    """Return the names of the modules of OpenTelemetry and of `retouch.tracing` that a part of PARTS loads."""
     names = "[name for name in sys.modules if name.startswith(('opentelemetry', 'retouch.tracing'))]"
     answer = run(f"{PARTS[part]}\nimport sys, json\nprint(json.dumps({names}))", environment, blocked=blocked)
     assert answer.returncode == 0, answer.stderr
@@ -83,7 +85,7 @@ def loaded(part: str, environment: Mapping[str, str], blocked: tuple[str, ...] =
 
 @pytest.fixture
 def over_gateway(traced_environment: dict[str, str], gateway_url: str, client: Any) -> dict[str, str]:
-    """The environment of a client over the gateway."""
+    """Return the environment of a client that uses the gateway, with a new API key."""
     client.set("rt:link_key", "00" * 32)
     secret = TenantStore(client).create_key("acme", "producer", "shop")[1]
     return {**traced_environment, "RETOUCH_GATEWAY_URL": gateway_url, "RETOUCH_API_KEY": secret}
@@ -92,7 +94,10 @@ def over_gateway(traced_environment: dict[str, str], gateway_url: str, client: A
 def test_the_client_continues_the_trace_of_its_application(
     traced_environment: dict[str, str], collector: Collector, simulator: Simulator, client: Any
 ) -> None:
-    """Over Redis the enqueue is a span of the application's provider inside its own, in threads and on a loop."""
+    """
+    With Redis the client itself writes the span of the enqueue, as a child of the application's span; threads and
+    asyncio are alike.
+    """
     answer = run(APPLICATION, traced_environment, simulator.portrait_url)
     assert answer.returncode == 0, answer.stderr
     for job, trace, span in json.loads(answer.stdout):
@@ -105,7 +110,7 @@ def test_the_client_continues_the_trace_of_its_application(
 def test_the_client_passes_the_trace_of_its_application_to_a_gateway(
     over_gateway: dict[str, str], collector: Collector, simulator: Simulator, client: Any
 ) -> None:
-    """Over a gateway the enqueue is the gateway's span, inside that of the application."""
+    """With a gateway the gateway writes the span of the enqueue, as a child of the application's span."""
     answer = run(APPLICATION, over_gateway, simulator.portrait_url)
     assert answer.returncode == 0, answer.stderr
     for job, trace, span in json.loads(answer.stdout):
@@ -117,9 +122,8 @@ def test_the_client_passes_the_trace_of_its_application_to_a_gateway(
 @pytest.mark.parametrize("part", PARTS)
 def test_nothing_is_loaded_while_traces_are_off(part: str, worker_environment: dict[str, str]) -> None:
     """
-    Where the extra is installed and traces are off, no part loads the SDK, an exporter or our module for them.
-
-    The API is no part of the extra: redis-py and FastAPI load what they use of it, with or without the extra.
+    If the extra is installed and traces are off, no part loads the SDK, an exporter or our module for them. Modules
+    that redis-py or FastAPI load themselves do not count.
     """
     libraries = "import redis, fastapi" if part == "gateway" else "import redis"
     names = "[name for name in sys.modules if name.startswith('opentelemetry')]"
@@ -134,13 +138,16 @@ def test_nothing_is_loaded_while_traces_are_off(part: str, worker_environment: d
 def test_without_the_extra_nothing_changes(
     part: str, blocked: tuple[str, ...], worker_environment: dict[str, str]
 ) -> None:
-    """Without the extra each part starts as ever."""
+    """Without the extra, and with traces off, each part starts and loads no module of it."""
     assert not {name for name in loaded(part, worker_environment, blocked) if name.startswith(blocked)}
 
 
 @pytest.mark.parametrize("part", ["client", "worker"])
 def test_traces_without_the_extra_are_an_error_at_start(part: str, traced_environment: dict[str, str]) -> None:
-    """With traces on and the extra missing, no part starts, and the error says what to install."""
+    """
+    If traces are on and the extra is not installed, no part starts, and the error contains the command that installs
+    it.
+    """
     answer = run(PARTS[part], traced_environment, blocked=THE_EXTRA)
     assert answer.returncode == 1
     expected = "RETOUCH_TRACES: traces need OpenTelemetry, which is not installed: pip install 'retouch[otel]'"
@@ -148,7 +155,10 @@ def test_traces_without_the_extra_are_an_error_at_start(part: str, traced_enviro
 
 
 def test_the_command_says_what_to_install(traced_environment: dict[str, str]) -> None:
-    """`retouch gateway` without the extra exits 2 with the same line, and no traceback."""
+    """
+    If traces are on and the extra is not installed, `retouch gateway` exits with 2 and prints the same line, without a
+    traceback.
+    """
     code = "import sys\nsys.argv = ['retouch', 'gateway']\nfrom retouch_ops.cli import main\nmain()"
     answer = run(code, traced_environment, blocked=THE_EXTRA)
     assert (answer.returncode, "Traceback" in answer.stderr) == (2, False)
@@ -156,7 +166,7 @@ def test_the_command_says_what_to_install(traced_environment: dict[str, str]) ->
 
 
 def test_spans_that_are_not_exported(traced_environment: dict[str, str], client: Any, simulator: Simulator) -> None:
-    """With a sampler that keeps nothing, or without a provider, a job on record has no trace."""
+    """If the sampler drops every span, or there is no provider, the stored jobs have no trace."""
     without_provider = APPLICATION.replace("trace.set_tracer_provider(provider)", "")
     for code, more in ((APPLICATION, {"OTEL_TRACES_SAMPLER": "always_off"}), (without_provider, {})):
         answer = run(code, {**traced_environment, **more}, simulator.portrait_url)

@@ -1,4 +1,4 @@
-"""What traces do not depend on: the life of a worker, and a collector that answers."""
+"""Traces survive the death of a worker, and a collector that does not answer stops no worker."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.process_watch import eventually
 
 @pytest.fixture
 def traced(traced_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers that a test starts have traces."""
+    """Set the environment so that the workers that a test starts have traces."""
     for name, value in traced_environment.items():
         monkeypatch.setenv(name, value)
 
 
 @pytest.fixture
 def silent_collector() -> Iterator[str]:
-    """The address of a collector that takes connections and never answers."""
+    """Yield the URL of a collector that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
@@ -40,7 +40,9 @@ def test_the_attempt_after_a_kill_links_to_the_same_enqueue(
     simulator: Simulator,
     worker: Callable[..., RunningWorker],
 ) -> None:
-    """A worker is killed during its call; the attempt of the next one links to the enqueue before the kill."""
+    """
+    A worker is killed during its call; the attempt of the next worker links to the same enqueue as the first attempt.
+    """
     simulator.faults(next=[{"kind": "read_timeout"}])
     first = worker(lease_s=3)
     job = callers().post("/v1/edits", edit_body()).json()["id"]
@@ -62,7 +64,7 @@ def test_a_silent_collector_stops_no_worker(
     worker: Callable[..., RunningWorker],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Without a collector that answers, jobs succeed as ever, and a worker that is asked to stop does so in time."""
+    """While the collector does not answer, jobs succeed, and a worker stops within 15 seconds after SIGTERM."""
     from retouch import Edit
 
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", silent_collector)

@@ -1,4 +1,6 @@
-"""One edit as a collector sees it: names, parents, links and attributes of its spans, and what is never in them."""
+"""
+The spans of edits at a collector: their names, parents, links and attributes, and which data they must not contain.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,10 @@ def api(callers: Callers) -> Api:
 
 @pytest.fixture
 def run(api: Api, edit_body: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-    """Enqueue an edit over the gateway, as part of the trace of `PARENT`, and wait for its end."""
+    """
+    Return a function that enqueues an edit over the gateway, in the trace of `PARENT`, and returns the job after its
+    end.
+    """
 
     def enqueue(headers: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
         answer = api.post("/v1/edits", edit_body(**more), headers={**WAIT, "traceparent": PARENT, **(headers or {})})
@@ -54,7 +59,9 @@ def enqueue_of(collector: Collector, job: str) -> ExportedSpan:
 
 
 def test_the_enqueue_continues_the_trace_of_the_request(run: Callable[..., Any], collector: Collector) -> None:
-    """The `traceparent` of a request is the parent of the gateway's span, which names job, tenant and result."""
+    """
+    The `traceparent` of a request is the parent of the gateway's span, which has the job, the tenant and the result.
+    """
     job = run()["id"]
     span = enqueue_of(collector, job)
     assert (span.service, span.kind, span.failed) == ("retouch-gateway", "PRODUCER", False)
@@ -68,7 +75,9 @@ def test_the_enqueue_continues_the_trace_of_the_request(run: Callable[..., Any],
 
 
 def test_an_attempt_links_to_the_enqueue(run: Callable[..., Any], collector: Collector) -> None:
-    """An attempt is the root of a trace of its own with a link to the enqueue, and the endpoint's calls are inside."""
+    """
+    An attempt is the root of its own trace and has a link to the enqueue; the calls to the endpoint are its children.
+    """
     job = run()
     [attempt] = collector.wait_for(job["id"], "retouch.attempt")
     assert (attempt.service, attempt.kind, attempt.failed) == ("retouch-worker", "CONSUMER", False)
@@ -99,7 +108,10 @@ def test_an_attempt_links_to_the_enqueue(run: Callable[..., Any], collector: Col
 def test_the_receiver_is_sent_the_trace_of_the_delivery(
     run: Callable[..., Any], collector: Collector, sink: Sink
 ) -> None:
-    """Each delivery attempt links to the enqueue, and its `traceparent` reaches the receiver beside the signature."""
+    """
+    Each delivery attempt is a root span with a link to the enqueue. The receiver gets the span's id in the header
+    `traceparent`, without baggage.
+    """
     sink.answers.append((500, {"Retry-After": "0"}))
     job = run(webhook=f"{sink.url}/hook")["id"]
     [received] = sink.wait_for(1)
@@ -125,7 +137,7 @@ def test_the_receiver_is_sent_the_trace_of_the_delivery(
 def test_a_callback_carries_the_trace_of_the_delivery(
     run: Callable[..., Any], collector: Collector, client: Any
 ) -> None:
-    """The Celery message of a callback has `traceparent` among its headers, where Celery's instrumentation reads it."""
+    """The Celery message of a callback has `traceparent` in its headers, with the id of the delivery's span."""
     job = run(callback="billing.tasks.edited")["id"]
     [delivery] = collector.wait_for(job, "retouch.delivery")
     assert delivery.attributes["retouch.state"] == "delivered"
@@ -135,7 +147,7 @@ def test_a_callback_carries_the_trace_of_the_delivery(
 def test_every_attempt_links_to_the_same_enqueue(
     run: Callable[..., Any], collector: Collector, simulator: Simulator
 ) -> None:
-    """A failed call, a retry and a poll are attempts with traces of their own, and all link to the one enqueue."""
+    """A failed attempt, a retry and a poll have one trace each, and all of them link to the same enqueue."""
     simulator.faults(next=[{"kind": "failed"}, {"kind": "processing"}])
     job = run()["id"]
     ends = ("Retry", "Poll", "Succeed")
@@ -162,7 +174,7 @@ def test_a_failed_job(api: Api, edit_body: Callable[..., Any], collector: Collec
 
 
 def test_a_batch_is_one_enqueue(api: Api, edit_body: Callable[..., Any], collector: Collector) -> None:
-    """The jobs of one request share the span of its enqueue."""
+    """The jobs of one batch request share one span for their enqueue."""
     bodies = [edit_body(prompt=f"make it winter {number}") for number in range(3)]
     items = api.post("/v1/edits/batch", {"edits": bodies}).json()["items"]
     attempts = [collector.wait_for(item["id"], "retouch.attempt")[0] for item in items]
@@ -174,7 +186,10 @@ def test_a_batch_is_one_enqueue(api: Api, edit_body: Callable[..., Any], collect
 def test_a_repeated_request_is_the_same_in_another_trace(
     run: Callable[..., Any], collector: Collector, client: Any
 ) -> None:
-    """The trace is no part of a request: its repetition in another trace leads to the same job, whose spec stays."""
+    """
+    A request that is repeated with the same idempotency key in another trace returns the same job; its stored spec
+    keeps the first trace.
+    """
     first = run({"Idempotency-Key": "order-17"})["id"]
     spec = client.get(f"rt:edits:spec:{first}")
     other = "00-11111111111111111111111111111111-2222222222222222-01"
@@ -184,7 +199,7 @@ def test_a_repeated_request_is_the_same_in_another_trace(
 
 
 def test_a_damaged_traceparent_is_ignored(run: Callable[..., Any], collector: Collector) -> None:
-    """A request with a `traceparent` that is none is enqueued in a trace of its own."""
+    """A request with an invalid `traceparent` is enqueued, and its span is the root of a new trace."""
     job = run({"traceparent": "00-xyz-1-01"})["id"]
     assert enqueue_of(collector, job).is_root
 
@@ -192,7 +207,7 @@ def test_a_damaged_traceparent_is_ignored(run: Callable[..., Any], collector: Co
 def test_secrets_stay_at_home(
     api: Api, edit_body: Callable[..., Any], collector: Collector, simulator: Simulator, sink: Sink
 ) -> None:
-    """No prompt, address, key, tag or text of an error is in any byte that was exported, nor is a path of our links."""
+    """The exported bytes contain no prompt, address, key, tag or error text, and no path of our links."""
     secret = "planted-secret"
     simulator.faults(next=[{"kind": "failed"}, {"kind": "invalid_request"}])
     planted = edit_body(
@@ -220,7 +235,9 @@ def test_secrets_stay_at_home(
 
 
 def test_nothing_else_is_exported(run: Callable[..., Any], collector: Collector) -> None:
-    """The names and attributes of all spans are those that the documentation lists; no span has an event or a text."""
+    """
+    All spans have only the names and attributes that the documentation lists; no span has an event or a status text.
+    """
     run()
     documented = re.findall(r"`((?:retouch|http)\.[a-z_.]+)`", (DOCS / "traces.md").read_text())
     assert set(documented) == NAMES | ATTRIBUTES

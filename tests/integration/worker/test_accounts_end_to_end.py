@@ -1,4 +1,4 @@
-"""Three accounts at three simulators, with real workers: accounts fail, and nothing is lost or paid twice."""
+"""Three accounts at three simulators, with real workers: accounts fail, and no job is lost or paid twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def key_of(name: str) -> str:
 
 @pytest.fixture
 def simulators() -> Iterator[dict[str, Simulator]]:
-    """One simulator for each account; it accepts only that account's key."""
+    """Yield one simulator for each account, by the account's name; each accepts only the key of its account."""
     options: dict[str, Any] = {"latency_s": 0.02, "spam_filter_s": 0.0, "processing_s": 0.1, "cap": 5}
     with Simulator(**options) as main, Simulator(**options) as second, Simulator(**options) as third:
         by_name = dict(zip(NAMES, (main, second, third), strict=True))
@@ -40,7 +40,7 @@ def simulators() -> Iterator[dict[str, Simulator]]:
 
 @pytest.fixture
 def running(worker: Callable[..., RunningWorker], simulators: dict[str, Simulator], tmp_path: Path) -> RunningWorker:
-    """A worker that holds the keys of all three accounts."""
+    """Start and return a worker that has the keys of all three accounts."""
     tables = []
     for name, simulator in simulators.items():
         (tmp_path / f"{name}.key").write_text(key_of(name))
@@ -73,8 +73,8 @@ def test_accounts_that_fail_cost_nothing(
     queue: EditQueue, simulators: dict[str, Simulator], store: AccountStore, running: RunningWorker, client: Any
 ) -> None:
     """
-    One account refuses its key, another has a full queue, and each poll reaches the account of its POST. Every job gets
-    its image with one charge, the account that refused is closed, and the books of each simulator equal the ledger.
+    One account refuses its key, one has a full queue, and one answers `processing` to half of its POSTs. Every job gets
+    its image with one charge, the account that refused is closed until it is tested, and the books equal the ledger.
     """
     simulators["second"].settings(keys=["sk-another-one"])
     simulators["third"].settings(cap=1)
@@ -103,7 +103,7 @@ def test_accounts_that_fail_cost_nothing(
 
 
 def audited_changes(client: Any) -> list[tuple[str, object, object]]:
-    """Return (action, accounts, outcome) of what workers wrote into the audit, oldest first."""
+    """Return (action, accounts, outcome) of each line that workers wrote to the audit, oldest first."""
     lines = [line for line in reversed(AuditLog(client).page()) if line.actor.surface == "worker"]
     assert all(line.actor.name.startswith(f"{socket.gethostname()}:") for line in lines)
     return [(line.action, line.details["ids"], line.details.get("outcome")) for line in lines]
@@ -112,7 +112,9 @@ def audited_changes(client: Any) -> list[tuple[str, object, object]]:
 def test_a_drain_under_load_loses_nothing(
     queue: EditQueue, simulators: dict[str, Simulator], store: AccountStore
 ) -> None:
-    """A draining account ends its work in progress and gets no new jobs, and no job is paid twice."""
+    """
+    A draining account ends its work in progress and gets no new jobs; the other accounts run the rest, each paid once.
+    """
     simulators["main"].settings(latency_s=0.2)
     jobs = enqueue(queue, simulators, 40, max_charges=1)
     assert eventually(lambda: charged(simulators["main"]) > 0)

@@ -1,4 +1,4 @@
-"""One delivery attempt against receivers that break every rule, and against bugs of ours: none is repeated for ever."""
+"""Delivery attempts that meet hostile receivers or errors in our own code: each ends, and none is repeated for ever."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_DATE = answer(b"", "503 No", Retry_After="Mon, 01 Jan 99999999999999999999 00
 
 @pytest.fixture
 def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDependencies:
-    """The dependencies of delivery attempts, without the threads of a pulse; messages are not sent."""
+    """Return the dependencies of delivery attempts; the threads of their pulse do not run, and no message is sent."""
     settings = Settings.load(redis_url=redis_url, dangerous_allow_private_networks=LOOPBACK[0], lease_s=LEASE_S)
     publisher: Any = SimpleNamespace(publish=lambda _: None)
     sender, blobs = Sender(settings, connections=2), open_blobs(tmp_path.as_uri(), "http://gateway.example")
@@ -34,7 +34,7 @@ def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDepend
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """Return a delivery that may be claimed: a job has ended, and a receiver gets every job."""
+    """Let a job fail whose event goes to `hook`, and return the id of the dispatched delivery."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)
@@ -52,7 +52,10 @@ def record(kit: LaneKit, item: str) -> DeliveryRecord:
 def test_a_hostile_answer_is_a_failed_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, said: bytes, trouble: str
 ) -> None:
-    """After a chunk of negative length or an impossible date there is one POST, on record, and the schedule goes on."""
+    """
+    An answer with a chunk of negative length or an impossible date is recorded as one failed attempt, and the delivery
+    waits for its next attempt.
+    """
     with RawServer(answering(said)) as server:
         item = dispatched(kit, server.url("/hook"))
         run_delivery(item, dependencies)
@@ -67,7 +70,8 @@ def test_whatever_raises_is_a_failed_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    A bug of ours counts as a failed attempt, but not against the receiver; only the class of the error is recorded.
+    An error in our code is recorded as a failed attempt with the class of the error only; the receiver's health does
+    not change.
     """
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
@@ -81,7 +85,9 @@ def test_whatever_raises_is_a_failed_attempt(
 def test_redis_away_is_no_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without Redis nothing is settled, and the lease expires."""
+    """
+    If Redis fails during an attempt, the error is raised, and the delivery stays claimed with no attempt on record.
+    """
 
     def away(*_: object) -> None:
         raise redis.ConnectionError
@@ -94,14 +100,17 @@ def test_redis_away_is_no_attempt(
 
 
 def die(kit: LaneKit, item: str) -> None:
-    """Claim a delivery, then let its lease expire and rescue find it, as if the worker had died."""
+    """Claim a delivery, let the lease expire and sweep, as if the worker had died."""
     assert kit.deliveries.claim(item, LEASE_S)
     kit.make_due("deliveries", "slots")
     kit.rescue()
 
 
 def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, dependencies: DeliveryDependencies) -> None:
-    """After ten workers in a row have died with it, a delivery is dead; a redelivery starts a new count."""
+    """
+    After ten workers in a row died during a delivery, the delivery is dead without another POST. A redelivery counts
+    deaths from zero.
+    """
     with RawServer(answering(answer(status="204 No Content"))) as server:
         item = dispatched(kit, server.url("/hook"))
         for _ in range(CRASHES_MOST):
@@ -118,7 +127,10 @@ def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, dependencies: Deli
 def test_workers_that_die_now_and_then_do_no_harm(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An attempt that ends resets the count, so only deaths in a row end a delivery."""
+    """
+    An attempt that ends resets the count of deaths: nine deaths before an attempt and nine after it do not end a
+    delivery.
+    """
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
     item = dispatched(kit)
     for _ in range(2):

@@ -1,7 +1,4 @@
-"""
-An edit from enqueueing to webhook, with a real worker, broker, store and simulator, as a backend and its receivers see
-it.
-"""
+"""An edit from enqueueing to webhook, with a real worker, broker, store and simulator, as a backend sees it."""
 
 from __future__ import annotations
 
@@ -43,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """A function that returns an edit; its tag names it in the simulator's books."""
+    """Return a function that returns an edit; the simulator counts the edit under its tag."""
 
     def make(tag: str, **fields: Any) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, **fields)
@@ -63,7 +60,7 @@ def failure(job: Job) -> EditFailed:
 
 
 def waits_for_its_output(job: Job) -> JobRecord:
-    """Wait until the download of the job's paid output has failed, and return the record."""
+    """Wait until the job is in the state `retrying` because its download failed, and return the job's record."""
     assert eventually(lambda: job.state == JobState.RETRYING), job.record()
     return job.record()
 
@@ -95,7 +92,7 @@ def test_an_edit_goes_the_whole_way(queue: EditQueue, edit: Any, simulator: Simu
 
 
 def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A processing answer, of v5 or v6, is polled until the edit is done, and there is one POST."""
+    """A job that is answered `processing` is polled until the edit is done; it is POSTed only once."""
     simulator.faults(next=[{"kind": "processing", "tag": "slow"}, {"kind": "fetch_not_found", "tag": "lost"}])
     job = queue.enqueue(edit("slow"))
     assert job.result(PATIENCE_S).format == "PNG"
@@ -104,7 +101,9 @@ def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator)
 
 
 def test_a_generation_that_fails_is_posted_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """If processing ends as failed, that costs nothing; the job POSTs again and no longer polls the first id."""
+    """
+    A generation that fails after the answer `processing` is not charged: the job POSTs again, even with max_charges=1.
+    """
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit("broken"), max_charges=1)
     assert job.result(PATIENCE_S).format == "PNG"
@@ -126,8 +125,8 @@ def test_refusals_end_in_the_endpoints_own_words(
     queue: EditQueue, edit: Any, simulator: Simulator, errors_inside_200: bool
 ) -> None:
     """
-    Each terminal refusal, in HTTP 200 or by status, is one POST without a charge, with a stable code and the endpoint's
-    message.
+    Each terminal refusal fails the job after one POST without a charge, with a stable code and the endpoint's message.
+    HTTP 200 and error statuses are alike.
     """
     simulator.settings(errors_inside_200=errors_inside_200)
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in REFUSALS])
@@ -145,7 +144,7 @@ UNKNOWNS = ("html_502", "unparseable", "reset_after_work", "statusless_200")
 def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """With max_charges=1, a lost answer ends the job as unknown after exactly one POST."""
+    """With max_charges=1, a job whose answer is lost fails as outcome_unknown after exactly one POST."""
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=1) for kind in UNKNOWNS}
     for kind, job in jobs.items():
@@ -157,7 +156,9 @@ def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
 def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """With max_charges=2, one more POST, after the time of the spam filter, yields the image."""
+    """
+    With max_charges=2, a job whose answer is lost POSTs once more, after the time of the spam filter, and succeeds.
+    """
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=2) for kind in UNKNOWNS}
     for job in jobs.values():
@@ -169,7 +170,7 @@ def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
 
 
 def test_a_full_queue_is_waited_for(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A 429 costs neither an attempt nor a charge."""
+    """A 429 because of a full queue uses neither the only attempt nor the only charge of a job."""
     simulator.settings(retry_after_s=1.0)
     simulator.faults(next=[{"kind": "queue_full", "tag": "busy"}])
     job = queue.enqueue(edit("busy"), max_attempts=1, max_charges=1)
@@ -190,9 +191,7 @@ def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any,
 
 
 def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """
-    If an output is a page, half a picture or an SVG, the job keeps downloading what was paid for, and POSTs nothing.
-    """
+    """If an output is a page, half a picture or an SVG, the job waits to download it again, and is not POSTed again."""
     kinds = ("html", "truncated", "svg")
     simulator.faults(next=[{"tag": kind, "output_kind": kind} for kind in kinds])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in kinds}
@@ -206,7 +205,7 @@ def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simu
 
 
 def test_odd_pictures_are_kept_with_a_warning(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A flat placeholder and a flagged answer are results with a warning; a decompression bomb fails the job."""
+    """A picture of one colour and a flagged answer are results with a warning; a decompression bomb fails the job."""
     simulator.faults(
         next=[
             {"tag": "flat", "output_kind": "flat"},
@@ -236,7 +235,9 @@ def test_cancelling_before_the_call_costs_nothing(queue: EditQueue, edit: Any, s
 
 
 def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A job in flight ends as cancelled after its charge, and its replay needs no second POST."""
+    """
+    A job that is cancelled during its call ends as cancelled after its charge; a replay succeeds without a second POST.
+    """
     simulator.settings(latency_s=0.6)
     job = queue.enqueue(edit("during"))
     assert eventually(lambda: "during" in simulator.books()["by_tag"])
@@ -250,7 +251,10 @@ def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit
 
 
 def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """If a job failed because its output could not be read, its replay downloads the output without a POST."""
+    """
+    The replay of a job that was cancelled while its output was not readable downloads the output, without a second
+    POST.
+    """
     simulator.settings(output_delay_s=0.4)
     job = queue.enqueue(edit("again"))
     assert waits_for_its_output(job).resumable
@@ -263,7 +267,9 @@ def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simula
 def test_a_callback_arrives_in_the_backends_own_app(
     queue: EditQueue, edit: Any, simulator: Simulator, redis_url: str, client: Any
 ) -> None:
-    """The queue of an allowed task gets the event, without prompt and address."""
+    """
+    The queue of the callback's task gets the event, which contains neither the prompt nor the address of the picture.
+    """
     job = queue.enqueue(edit("callback"), callback="billing.tasks.edited", tags={"order": "17"})
     job.result(PATIENCE_S)
     with Connection(redis_url) as connection, connection.SimpleQueue("billing") as billing:
@@ -282,7 +288,7 @@ def test_a_callback_arrives_in_the_backends_own_app(
 
 
 def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """Sixty jobs of three tenants return handles in order, and their calls in flight never exceed the limit."""
+    """`enqueue_many` returns the handles of sixty jobs in order; the calls in flight never exceed the limit."""
     wanted = [(edit(f"many-{n}"), JobOptions(tenant=f"tenant{n % 3}")) for n in range(60)]
     jobs = queue.enqueue_many(wanted)
     assert [job.record().spec.edit["prompt"] for job in jobs] == [request.prompt for request, _ in wanted]
@@ -296,7 +302,7 @@ def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any
 
 
 def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """The same request with the same key is the same job; another request with that key is refused."""
+    """The same request with the same idempotency key returns the same job; another request with this key is refused."""
     first = queue.enqueue(edit("once"), idempotency_key="order-17")
     again = queue.enqueue(edit("once"), idempotency_key="order-17")
     assert (again.id, again.replayed, first.replayed) == (first.id, True, False)
@@ -308,7 +314,9 @@ def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator
 
 
 def test_waiting_ends_without_ending_the_job(queue: EditQueue, edit: Any) -> None:
-    """A wait that is too short raises an error, and the job goes on; an unknown id is an error."""
+    """
+    `result` raises ResultTimeout when its time is over, and the job goes on. It raises UnknownJob for an unknown id.
+    """
     queue.pause()
     job = queue.enqueue(edit("patience"))
     with pytest.raises(ResultTimeout, match="still queued"):

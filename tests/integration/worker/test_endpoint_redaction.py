@@ -34,7 +34,7 @@ def endpoint_at(server: RawServer) -> Endpoint:
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])
 def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
-    """The outcome of a POST contains no key, address or prompt, however JSON escapes them in the answer."""
+    """The outcome of a POST contains no key, address or prompt, even if the answer repeats them with JSON escapes."""
     body = json.dumps({"status": "error", "message": WORDS}).replace("/", slash).encode()
     with RawServer(answering(answer(body))) as server:
         outcome, _ = endpoint_at(server).post_edit(SPEC)
@@ -43,7 +43,7 @@ def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
 
 
 def test_a_poll_keeps_what_it_sent_to_itself() -> None:
-    """The error of a failed generation has the endpoint's message without them."""
+    """The outcome of a poll contains the endpoint's message without the key, address and prompt."""
     body = json.dumps({"status": "failed", "message": WORDS}).encode()
     with RawServer(answering(answer(body))) as server:
         outcome = endpoint_at(server).poll(Processing("1", server.url("/f/1"), 0.0), SPEC, 1.0)

@@ -1,4 +1,6 @@
-"""Real workers use the endpoint's limit and never exceed it, and a small tenant does not wait for a large one."""
+"""
+Real workers use the whole limit of the endpoint and never exceed it; a small tenant does not wait for a large tenant.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,8 @@ def test_two_workers_share_five_slots_between_three_tenants(
     simulator: Simulator, queue: EditQueue, worker: Callable[..., Any]
 ) -> None:
     """
-    With 20 threads and a limit of 5, 100 jobs never have 6 calls in flight and get no 429; a tenant with one job runs
-    early.
+    With 20 threads and a limit of 5, the 100 jobs have at most 5 calls in flight and get no 429. A tenant with one job
+    is served within the first ten.
     """
     simulator.settings(cap=CAP, latency_s=0.2)
     jobs: dict[str, list[Job]] = {

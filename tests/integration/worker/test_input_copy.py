@@ -1,4 +1,4 @@
-"""If the endpoint cannot read a picture, it gets our copy: real gateway, workers, simulator and picture server."""
+"""If the endpoint cannot read a picture, it gets our copy; gateway, workers, simulator and picture server are real."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ASKED_TWICE = ["image_unfetchable", "success"]
 
 @pytest.fixture(scope="module")
 def shy_picture() -> Iterator[str]:
-    """The address of a picture that only our gateway can read; all others, such as the endpoint, get 404."""
+    """Yield the URL of a picture that only our gateway can read; the endpoint and all other clients get 404."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -51,27 +51,27 @@ def shy_picture() -> Iterator[str]:
 
 @dataclass
 class Shop:
-    """A caller of the gateway with a picture that the endpoint cannot read, and the records of both sides."""
+    """A caller of the gateway whose picture the endpoint cannot read, and the simulator with its books."""
 
     api: Api
     picture: str
     simulator: Simulator
 
     def enqueue(self, tag: str, **more: Any) -> str:
-        """Enqueue an edit; return its id."""
+        """Enqueue an edit with this tag, and return the id of the job."""
         answer = self.api.post("/v1/edits", {"prompt": f"winter [[{tag}]]", "init_image": self.picture, **more})
         assert answer.status_code == 202, answer.text
         return str(answer.json()["id"])
 
     def over(self, job: str) -> dict[str, Any]:
-        """Wait until the job has ended, and return it."""
+        """Wait until the job has ended, and return its JSON."""
         path = f"/v1/edits/{job}"
         assert eventually(lambda: self.api.get(path).json()["state"] in FINAL), self.api.get(path).text
         record: dict[str, Any] = self.api.get(path).json()
         return record
 
     def statuses(self, tag: str) -> list[str]:
-        """Return the endpoint's answers to the POSTs with this tag."""
+        """Return the endpoint's answers to the POSTs with this tag, in order."""
         answers: list[str] = self.simulator.books()["by_tag"][tag]["statuses"]
         return answers
 
@@ -84,7 +84,10 @@ def shop(callers: Callers, shy_picture: str, simulator: Simulator) -> Shop:
 def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
     shop: Shop, worker: Callable[..., RunningWorker], gateway_url: str
 ) -> None:
-    """After one free refusal the endpoint reads our signed link; no attempt is used, and the job has a warning."""
+    """
+    After one free refusal the endpoint gets a signed link to our copy. The job succeeds with a warning in its first
+    attempt.
+    """
     worker(public_url=gateway_url)
     job = shop.enqueue("copy", max_charges=1, max_attempts=1)
     done = shop.over(job)
@@ -98,7 +101,10 @@ def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
 
 
 def test_our_copy_is_sent_once(shop: Shop, worker: Callable[..., RunningWorker], shy_picture: str) -> None:
-    """If the endpoint cannot read our link either, the job fails after two free refusals, with the remedy."""
+    """
+    If the endpoint cannot read our link either, the job fails after two free refusals, and its error names
+    RETOUCH_PUBLIC_URL.
+    """
     worker(public_url=shy_picture.rpartition("/")[0])
     job = shop.enqueue("neither")
     failed = shop.over(job)
@@ -114,7 +120,7 @@ def test_our_copy_is_sent_once(shop: Shop, worker: Callable[..., RunningWorker],
 def test_without_an_outside_address_all_is_as_before(
     shop: Shop, worker: Callable[..., RunningWorker], gateway_url: str
 ) -> None:
-    """A worker whose links are private does not send them: the job fails after one refusal."""
+    """A worker whose public URL is not public does not send a link to our copy: the job fails after one refusal."""
     worker(public_url="http://retouch.internal", dangerous_allow_private_networks="")
     failed = shop.over(shop.enqueue("inside"))
     assert (failed["state"], failed["error"]["code"]) == ("failed", "image_unfetchable")
@@ -124,7 +130,10 @@ def test_without_an_outside_address_all_is_as_before(
 
 @contextmanager
 def doomed_worker(environment: dict[str, str], point: str, passes: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Context manager that runs a worker which kills itself with SIGKILL after passing a point that many times."""
+    """
+    Context manager that yields a worker process, which kills itself with SIGKILL after it has passed `point` `passes`
+    times.
+    """
     code = (
         "from pathlib import Path; from retouch_ops.worker_process import main; from "
         "tests.chaos.worker_kills import arm; "
@@ -154,7 +163,10 @@ def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
     passes: int,
     statuses: list[str],
 ) -> None:
-    """After a SIGKILL between the refusal and the second answer, the original link is never sent again."""
+    """
+    If a worker dies between the refusal and the answer to the second POST, the next worker sends the link to our copy
+    and never the original link.
+    """
     settings = queue.settings.model_copy(update={"public_url": gateway_url, "lease_s": 3.0})
     log = tmp_path / "deaths"
     with doomed_worker(environment_of(settings), point, passes, log) as process:
@@ -167,7 +179,7 @@ def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
 
 
 def test_a_replay_begins_with_the_callers_link(client: Any) -> None:
-    """A replay sends the caller's link first, since that may be readable now."""
+    """A replay sends the caller's own link first, since the endpoint may be able to read it now."""
     kit = LaneKit(client)
     kit.enqueue(kit.new(input="ab/abc.png"))
     (job,) = kit.dispatched()

@@ -29,7 +29,7 @@ from tests.lane_kit import LaneKit
 
 @pytest.fixture
 def dependencies(tmp_path: Path, client: Any) -> EditDependencies:
-    """The dependencies of a download, without a broker."""
+    """Return the dependencies of a download: real stores and endpoints, and neither a publisher nor a pulse."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
     endpoints, jobs = Endpoints(settings, Credentials(settings), connections=2), JobStore(client, retention_s=3_600.0)
@@ -44,7 +44,7 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """Return a claim of a job with a paid image that was downloaded `waits` times in vain."""
+    """Return a claim of a job whose paid image could not be downloaded `waits` times."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)
@@ -54,7 +54,9 @@ def claim_after(kit: LaneKit, waits: int) -> Claim:
 def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes
 ) -> None:
-    """A picture that comes with a 404 is downloaded again; if it stays the same, it is stored with a warning."""
+    """
+    A picture that comes with a 404 is not accepted in the first downloads. After these it is stored with a warning.
+    """
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
         early = store_images(claim_after(kit, EARLY_READS - 1), ready, dependencies)
@@ -75,7 +77,9 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
 def test_a_link_that_breaks_every_rule_leaves_the_others(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes, first: bytes
 ) -> None:
-    """If the first link redirects to no URL, or sends a chunk of negative length, the second link is read."""
+    """
+    If the first link redirects to an invalid URL, or sends a chunk of negative length, the second link is downloaded.
+    """
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
         kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), dependencies)
     assert isinstance(kept, Stored)
@@ -83,7 +87,7 @@ def test_a_link_that_breaks_every_rule_leaves_the_others(
 
 
 class Host:
-    """Serves pictures by path; paths in `gone` answer 404, and `asked` lists the requested paths."""
+    """Serves one picture for each path. Paths in `gone` answer 404; `asked` lists the requested paths in order."""
 
     def __init__(self) -> None:
         self.gone: set[str] = set()
@@ -99,7 +103,7 @@ class Host:
 
 
 def png(shade: int) -> bytes:
-    """Return a picture of one shade, which differs from those of other shades."""
+    """Return a PNG whose bytes differ for each `shade`."""
     out = io.BytesIO()
     Image.linear_gradient("L").point([min(255, level + shade) for level in range(256)]).save(out, "PNG")
     return out.getvalue()
@@ -114,7 +118,9 @@ def follows(outcome: Any, claim: Claim) -> Any:
 
 
 def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """Three images, the second from its fallback, are stored in order, and each goes on record before the next."""
+    """
+    Three images are stored in order, the second from its fallback link. The checkpoint and the record name all of them.
+    """
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -142,7 +148,10 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDepende
 
 
 def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """If one image is late, the others are stored and not read again; the job ends when the last one arrives."""
+    """
+    If one image is late, the other images are stored and not downloaded again. The job succeeds when the late image
+    arrives.
+    """
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -169,7 +178,10 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: 
 
 
 def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """If one image is rejected, or missing after the last try, the job succeeds with the others and a warning."""
+    """
+    If one image is rejected and one is missing after the last try, the job succeeds with the other images and a warning
+    for each.
+    """
     host = Host()
     host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
     with RawServer(host) as server:
@@ -184,7 +196,10 @@ def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, depend
 
 
 def test_without_any_image_all_is_as_with_one(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """If every image is rejected, the job is rejected; if every image is missing, the job is lost."""
+    """
+    If every image is rejected, the outcome is ImageRejected. If every image is missing after the last try, the job
+    fails with the code `result_lost`.
+    """
     host = Host()
     host.gone = {"/c.png", "/d.png"}
     host.bodies = dict.fromkeys(("/a.png", "/b.png"), b"\x89PNG" + bytes(50_000_001))
@@ -200,7 +215,7 @@ def test_without_any_image_all_is_as_with_one(kit: LaneKit, dependencies: EditDe
 
 
 def test_more_images_than_are_kept_are_named(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """If the answer has more images than we store, the record has their number."""
+    """If the answer has more images than are stored, a warning has the number of images in the answer."""
     with RawServer(Host()) as server:
         kept = store_images(
             claim_after(kit, 0),
@@ -224,7 +239,9 @@ def test_a_lost_lease_ends_the_downloads(kit: LaneKit, dependencies: EditDepende
 
 
 def test_what_was_brought_home_outlives_a_cancel(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """If a job is cancelled while one image is late, the others are kept for a replay, as long as the record."""
+    """
+    If a job is cancelled while one image is late, the stored images are kept. A replay downloads only the late image.
+    """
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:

@@ -1,4 +1,4 @@
-"""What is kept for how long, and what is deleted; and intents that wait until they are on the disk of Redis."""
+"""How long images and records are kept, what is deleted after that, and intents that must be on the disk of Redis."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def aged(folder: Path, name: str) -> str:
 
 
 def test_a_kept_image_is_on_record_until_its_job_goes(client: Any, redis_url: str) -> None:
-    """The script that ends a job keeps its image for as long as the job's record."""
+    """The script that ends a job keeps the job's image as long as the job's record."""
     jobs = JobStore(client, retention_s=500.0)
     with EditQueue(redis_url) as queue:
         job = queue.enqueue(Edit(prompt="winter", init_image=PICTURE)).id
@@ -58,7 +58,7 @@ def test_a_kept_image_is_on_record_until_its_job_goes(client: Any, redis_url: st
 def test_an_image_is_deleted_when_its_time_is_over(
     client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    """An expired image is deleted with its thumbnail, and one that is not expired stays."""
+    """A sweep deletes an expired image and its thumbnail; an image that has not expired stays."""
     old, new = aged(tmp_path, blobs.put(b"old", "png")), blobs.put(b"new", "png")
     small = thumbnail_name(old)
     blobs.put_as(small, b"small")
@@ -70,7 +70,7 @@ def test_an_image_is_deleted_when_its_time_is_over(
 
 
 def test_ownership_ends_with_its_time(client: Any, retention: Retention) -> None:
-    """A tenant owns an upload for its own time, however long another tenant keeps the same bytes."""
+    """A tenant owns an upload until its own time is over, even if another tenant keeps the same bytes longer."""
     name = f"ab/ab{'0' * 62}.png"
     keep_blob(client, name, -5.0, "acme")
     keep_blob(client, name, 3600.0, "globex")
@@ -80,14 +80,16 @@ def test_ownership_ends_with_its_time(client: Any, retention: Retention) -> None
 
 
 def test_a_sweep_says_when_there_is_more(client: Any, retention: Retention) -> None:
-    """A sweep does a bounded amount of work, and returns whether the next one should follow at once."""
+    """A sweep does a bounded amount of work, and returns True if expired images are left."""
     for number in range(250):
         keep_blob(client, f"00/{number:064x}.png", -5.0)
     assert [retention.sweep() for _ in range(3)] == [True, True, False]
 
 
 def test_index_entries_go_with_their_records(client: Any, retention: Retention) -> None:
-    """Entries of expired records are deleted, although thousands of older records are kept for their deliveries."""
+    """
+    Retention deletes the index entries of expired records, even behind thousands of older records that still exist.
+    """
     kept = [f"ed_kept{number:04}" for number in range(2_500)]
     gone = [f"ed_gone{number:04}" for number in range(1_500)]
     client.sadd("rt:tenants", "acme")
@@ -103,7 +105,7 @@ def test_index_entries_go_with_their_records(client: Any, retention: Retention) 
 
 
 def test_one_process_a_minute_trims_the_indexes(client: Any, retention: Retention) -> None:
-    """However many workers sweep, the indexes are trimmed once a minute; images are deleted in every sweep."""
+    """However many workers sweep, the indexes are trimmed once a minute."""
     retention.sweep()
     client.zadd("rt:edits:dead", {"ed_gone": 1.0})
     retention.sweep()
@@ -115,7 +117,7 @@ def test_one_process_a_minute_trims_the_indexes(client: Any, retention: Retentio
 
 
 def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retention, blobs: BlobStore) -> None:
-    """An image that a job makes again just when it expires is not deleted."""
+    """An expired image whose bytes were stored again a moment ago is not deleted, and its entry gets a later time."""
     name = blobs.put(b"the same bytes", "png")
     keep_blob(client, name, -5.0)
     retention.sweep()
@@ -127,7 +129,8 @@ def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
     client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path
 ) -> None:
     """
-    Images that one process has taken are not taken by another for an hour, and stay on record until they are deleted.
+    Images that one process has taken are not taken by another process for an hour. Their entries stay until they are
+    deleted.
     """
     names = {aged(tmp_path, blobs.put(text, "png")) for text in (b"one", b"two")}
     for name in names:
@@ -143,7 +146,9 @@ def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
 
 
 def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, tmp_path: Path) -> None:
-    """If an image is kept again after a process has taken it, it stays, with its entry."""
+    """
+    If a process has taken an expired image, and the image is then kept for a new time, the image and its entry stay.
+    """
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)
     (mark,) = take_due_blobs(client).values()
@@ -156,7 +161,10 @@ def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, t
 def test_an_entry_that_was_moved_on_during_the_deletion_stays(
     client: Any, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a job ends while an older copy of its image is deleted, the entry stays, so that the new copy expires too."""
+    """
+    If a job stores the same bytes while the expired image is deleted, the entry stays, so that the new file expires
+    too.
+    """
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)
     (mark,) = take_due_blobs(client).values()
@@ -176,7 +184,7 @@ def test_an_entry_that_was_moved_on_during_the_deletion_stays(
 def test_one_bad_name_does_not_stop_a_sweep(
     client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid name is removed, an image that cannot be deleted waits an hour, and the others are deleted."""
+    """A sweep removes an invalid name, leaves images that cannot be deleted for later, and deletes the other images."""
     stuck, broken, fine = (aged(tmp_path, blobs.put(text, "png")) for text in (b"stuck", b"broken", b"fine"))
     client.zadd(KEPT, {"no name": 1.0, stuck: 2.0, broken: 3.0, fine: 4.0})
     delete, faults = blobs.delete_idle, {stuck: BlobError("the disk is read-only"), broken: OSError("no such device")}
@@ -200,7 +208,10 @@ def test_keeping_never_shortens(client: Any) -> None:
 
 
 def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
-    """A durable intent is on Redis' disk before the POST; without an append-only file the job waits, at no cost."""
+    """
+    With durable intents, `intend` returns `ok` when the intent is in the append-only file. Without such a file it
+    returns `not_on_disk`, and the job waits without an attempt.
+    """
     with own_valkey(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
         client: Any = connect(Settings.load(redis_url=url))

@@ -24,7 +24,7 @@ CUSTOMERS = (PROMPT, ADDRESS, HOOK, EXTRA)
 
 
 class Watch:
-    """Records every command that Redis gets, and every event that the workers send."""
+    """Context manager that records every command that Redis gets, and every event that the workers send."""
 
     def __init__(self, url: str) -> None:
         self.commands: list[str] = []
@@ -81,7 +81,7 @@ def test_planted_values_stay_where_they_belong(
 ) -> None:
     """
     After a success, a refusal, a lost answer, a failing webhook and a callback, no planted value is in the broker, in
-    events, in logs or in a `repr`.
+    Celery's events, in the log, in an exception or in a `repr`.
     """
     simulator.faults(
         next=[
@@ -130,7 +130,7 @@ def test_planted_values_stay_where_they_belong(
 
 
 def test_refusals_do_not_repeat_the_request(queue: EditQueue, client: Any) -> None:
-    """The error of a refused request contains neither prompt nor address, and nothing of the request is stored."""
+    """The error of a refused request contains neither prompt nor address, and Redis has no key of the request."""
     for fields, options in (
         ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, JobOptions()),
         ({"init_image": "https://a.example.com/in.png"}, JobOptions(webhook=f"http://10.0.0.1/{HOOK}")),

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """A function that returns an edit; its tag names it in the simulator's books."""
+    """Return a function that returns an edit; the simulator counts the edit under its tag."""
 
     def make(tag: str, samples: int) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, extra={"samples": samples})
@@ -37,7 +37,10 @@ def entry_of(simulator: Simulator, tag: str) -> dict[str, Any]:
 def test_every_image_of_one_answer_is_kept(
     queue: EditQueue, edit: Any, simulator: Simulator, sink: Sink, tmp_path: Path
 ) -> None:
-    """Four images of one POST are all in the client's results and in the webhook, in order; `result` is the first."""
+    """
+    Four images of one POST are in the client's results and in the webhook, in the same order; `result` is the first
+    image.
+    """
     job = queue.enqueue(edit("several", 4), webhook=sink.url)
     result = job.result(PATIENCE_S)
     assert entry_of(simulator, "several") == {"posts": 1, "charged": 1, "statuses": ["success"]}
@@ -64,7 +67,7 @@ def test_an_image_that_cannot_be_kept_is_named(queue: EditQueue, edit: Any, simu
 
 
 def test_more_images_than_are_kept(queue: EditQueue, edit: Any) -> None:
-    """Of twenty images sixteen are stored, and a warning has the number in the answer."""
+    """Of twenty images in an answer sixteen are stored, and a warning has the number twenty."""
     result = queue.enqueue(edit("many-images", 20)).result(PATIENCE_S)
     assert len(result.results) == 16
     assert result.warnings == ("outputs_beyond_16:20",)

@@ -23,7 +23,7 @@ KEY, LATER, OTHER = "sk-planted-first", "sk-planted-later", "sk-planted-other"
 
 
 class Accounts:
-    """An accounts file with a key file for each account; a test changes them as an operator does."""
+    """An accounts file, with a key file for each account. Its methods replace these files as an operator does."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / "accounts.toml"
@@ -57,7 +57,7 @@ def running(worker: Callable[..., RunningWorker], accounts: Accounts) -> Running
 
 
 def queues_of(redis_url: str) -> set[str]:
-    """Return the names of the queues that the workers consume, as Flower and the doctor see them."""
+    """Return the names of the queues that workers consume, as the workers report them to Celery's `inspect`."""
     with make_app(Settings.load(redis_url=redis_url)) as app:
         answers = app.control.inspect(timeout=5, limit=1).active_queues() or {}
     return {queue["name"] for queues in answers.values() for queue in queues}
@@ -69,7 +69,7 @@ def events(running: RunningWorker, name: str) -> list[dict[str, Any]]:
 
 
 def edited(queue: EditQueue, simulator: Simulator, redis_url: str, tag: str, account: str = "default") -> None:
-    """Enqueue an edit, send its message to the queue of an account, and wait for the image."""
+    """Enqueue an edit, send its message to the queue of `account` too, and wait for the image."""
     job = queue.enqueue(Edit(prompt=f"winter [[{tag}]]", init_image=simulator.portrait_url))
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([(f"edits.{account}", job.id)])
@@ -81,8 +81,9 @@ def test_a_worker_follows_its_accounts(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
     """
-    Without a restart, a key is replaced, an account gets its key, one is added and one is removed (its queue stays for
-    work in progress), and a fault changes nothing. Every job is edited, and the log contains no key.
+    A running worker follows the file: a key is replaced, an account gets its key, an account is added, and an account
+    is removed (its queue stays for work in progress). An invalid file changes nothing. Every job is edited, and the log
+    contains no key.
     """
     (line,) = events(running, "accounts_not_served")
     assert line["accounts"] == ["other"]
@@ -116,7 +117,9 @@ def test_a_worker_follows_its_accounts(
 def test_what_waits_in_a_removed_queue_stays_there(
     running: RunningWorker, accounts: Accounts, client: Any, redis_url: str
 ) -> None:
-    """A worker that no longer holds an account takes none of its messages, so that another worker can."""
+    """
+    A worker that no longer serves an account takes no message of its queue, so the message stays for another worker.
+    """
     accounts.name("default", "third")
     assert eventually(lambda: events(running, "accounts_reloaded")), running.log
     accounts.key("other", OTHER)
@@ -130,7 +133,7 @@ def test_what_waits_in_a_removed_queue_stays_there(
 def test_a_hang_up_reloads_and_kills_nothing(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
-    """On SIGHUP the same process reads its accounts again, and a call in flight is not ended."""
+    """On SIGHUP the worker process reads its accounts again; a call in flight goes on, and the process is the same."""
     simulator.settings(latency_s=1.0)
     job = queue.enqueue(Edit(prompt="winter [[slow]]", init_image=simulator.portrait_url), max_charges=1)
     publisher = Publisher(Settings.load(redis_url=redis_url))
@@ -146,7 +149,7 @@ def test_a_hang_up_reloads_and_kills_nothing(
 
 
 def test_a_worker_without_any_key_ends(worker: Callable[..., RunningWorker], accounts: Accounts) -> None:
-    """The worker ends with code 2, and its last lines name every account with the reason."""
+    """A worker that can read no key of its accounts exits with 2, and its log names each account with the reason."""
     (accounts.folder / "default.key").unlink()
     running = worker(accounts=accounts.path, log_format="json", pix2pix_key=KEY)
     assert running.process.wait(30) == 2
@@ -159,7 +162,7 @@ def test_a_worker_without_any_key_ends(worker: Callable[..., RunningWorker], acc
 def test_a_worker_of_deliveries_needs_no_keys(
     worker: Callable[..., RunningWorker], accounts: Accounts, redis_url: str
 ) -> None:
-    """Only workers for edits read keys: others run without any, and a SIGHUP does not change them."""
+    """A worker that serves only deliveries runs without any key, and goes on after a SIGHUP."""
     (accounts.folder / "default.key").unlink()
     running = worker("-Q", "deliveries", accounts=accounts.path, log_format="json")
     assert eventually(lambda: " ready." in running.log), running.log

@@ -1,4 +1,4 @@
-"""The comparison of a bill with the ledger: ranges, differences, sums, and what they may mean."""
+"""The comparison of a bill with the ledger: ranges, differences, sums, and the likely cause of each difference."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ def compared(text: str, *rows: UsageRow, account: str = "") -> list[ComparedDay]
 
 
 def test_a_bill_within_what_is_known_agrees() -> None:
-    """A bill from the certain to the possible calls agrees; one above the certain ones says that unknown ones count."""
+    """
+    A bill agrees if it has at least the certain calls and at most the possible calls. Above the certain calls the
+    finding is `some_unknown`.
+    """
     rows = (row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
     comparison = compare_bill(parse_bill("2026-01-01,10,0.10\n2026-01-02,12,0.12"), rows)
     assert [day.findings for day in comparison.days] == [["agrees"], ["some_unknown"]]
@@ -35,7 +38,10 @@ def test_a_bill_within_what_is_known_agrees() -> None:
 
 
 def test_differences_are_counted_from_the_range() -> None:
-    """`calls_off` is above 0 for more calls than possible, below 0 for fewer than certain; `amount_off` likewise."""
+    """
+    `calls_off` is the number of calls above the possible calls, or, as a negative number, below the certain calls.
+    `amount_off` is the same in money.
+    """
     more, fewer = compared("2026-01-01,15,0.15\n2026-01-02,2,0.02", row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
     assert (more.calls_off, more.amount_off, more.findings) == (2, Decimal("0.02"), ["more"])
     assert (fewer.calls_off, fewer.amount_off, fewer.findings) == (-8, Decimal("-0.08"), ["fewer"])
@@ -43,7 +49,8 @@ def test_differences_are_counted_from_the_range() -> None:
 
 def test_days_of_one_side_alone() -> None:
     """
-    A day that the ledger does not have, and a day between the bill's first and last that the bill lacks, are findings.
+    A day that only the bill has is `not_ours`. A day that only the ledger has, between the first and the last day of
+    the bill, is `not_billed`.
     """
     days = compared(
         "2026-01-01,4,0.04\n2026-01-03,10,0.10", row(FIRST + timedelta(1), 7), row(FIRST + timedelta(2), 10)
@@ -56,14 +63,17 @@ def test_days_of_one_side_alone() -> None:
 
 
 def test_what_moved_over_midnight_is_recognised() -> None:
-    """A day above and the next one below by about as much are likely one difference: how days are counted."""
+    """
+    A day above its range and a next day below its range by about the same number are both marked as `neighbour`: the
+    bill may count days in another time zone.
+    """
     days = compared("2026-01-01,15\n2026-01-02,5", row(FIRST, 10), row(FIRST + timedelta(1), 10))
     assert [day.findings for day in days] == [["more", "neighbour"], ["fewer", "neighbour"]]
     assert "UTC" in days[0].words[1]
 
 
 def test_another_price_is_recognised() -> None:
-    """Where the calls agree and the money does not, it is the price; without a price no money is compared."""
+    """If the calls agree and the amount does not, the finding is `price`. Without a price no amounts are compared."""
     (dear,) = compared("2026-01-01,10,0.20", row(FIRST, 10))
     assert (dear.calls_off, dear.amount_off, dear.findings) == (0, Decimal("0.10"), ["price"])
     (unpriced,) = compared("2026-01-01,10,0.20", row(FIRST, 10, price=0.0))
@@ -71,7 +81,10 @@ def test_another_price_is_recognised() -> None:
 
 
 def test_accounts_are_apart_where_the_bill_names_them() -> None:
-    """With a column of accounts each is compared on its own; without one, all together or the one that was named."""
+    """
+    With a column of accounts, each account is compared on its own. Without this column, the bill is compared with all
+    accounts together, or with the account that the caller names.
+    """
     rows = (row(FIRST, 10, account="main"), row(FIRST, 5, account="spare"))
     days = compared("date,account,calls\n2026-01-01,main,10\n2026-01-01,other,2", *rows)
     assert [(day.account, day.findings) for day in days] == [
@@ -84,7 +97,7 @@ def test_accounts_are_apart_where_the_bill_names_them() -> None:
 
 
 def test_lines_of_one_day_are_added_up() -> None:
-    """A bill with several lines a day is compared by their sums; each kind of difference has words."""
+    """Several lines of one day are compared by their sums; the finding `agrees` has its text."""
     (day,) = compared("2026-01-01,4,0.04\n2026-01-01,6,0.06", row(FIRST, 10))
     assert (day.calls, day.amount, day.findings) == (10, Decimal("0.10"), ["agrees"])
     assert day.words == [WORDS["agrees"]]
@@ -104,7 +117,10 @@ def lines_of(bill: list[tuple[int, int]]) -> list[BillLine]:
 
 @given(BILLS, LEDGERS)
 def test_nothing_is_lost(bill: list[tuple[int, int]], ledger: dict[int, tuple[int, int]]) -> None:
-    """The sums are those of bill and ledger between the first and the last day, and each day is there once."""
+    """
+    The totals are the sums of bill and ledger from the first to the last day of the bill; each day appears once, in
+    order.
+    """
     rows = [row(FIRST + timedelta(days), *counts) for days, counts in ledger.items()]
     comparison = compare_bill(lines_of(bill), rows)
     first, last = min(days for days, _ in bill), max(days for days, _ in bill)
@@ -119,7 +135,7 @@ def test_nothing_is_lost(bill: list[tuple[int, int]], ledger: dict[int, tuple[in
 
 @given(LEDGERS.filter(bool), st.data())
 def test_a_true_bill_always_agrees(ledger: dict[int, tuple[int, int]], data: st.DataObject) -> None:
-    """A bill with every certain call and any part of the unknown ones agrees, in calls and money, day by day."""
+    """A bill with every certain call and any number of the unknown calls agrees on each day, in calls and in money."""
     rows = [row(FIRST + timedelta(days), *counts) for days, counts in ledger.items()]
     bill = [(days, useful + data.draw(st.integers(0, unknown))) for days, (useful, unknown) in ledger.items()]
     comparison = compare_bill(lines_of(bill), rows)
@@ -131,7 +147,10 @@ def test_a_true_bill_always_agrees(ledger: dict[int, tuple[int, int]], data: st.
 def test_a_difference_has_the_sign_of_its_finding(
     bill: list[tuple[int, int]], ledger: dict[int, tuple[int, int]]
 ) -> None:
-    """A day is in its range exactly if nothing is found; more and fewer are on their sides of it."""
+    """
+    A day agrees exactly if its calls are in the range. `off` is above 0 for `more` and `not_ours`, and below 0 for
+    `fewer` and `not_billed`.
+    """
     rows = [row(FIRST + timedelta(days), *counts) for days, counts in ledger.items()]
     for day in compare_bill(lines_of(bill), rows).days:
         assert day.calls is not None

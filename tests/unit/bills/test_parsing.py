@@ -1,4 +1,4 @@
-"""The vendor's bill as text: what is read of it, and what is refused, with the number of the line."""
+"""The vendor's bill as text: which forms are read, and which texts are refused, with the number of the line."""
 
 from __future__ import annotations
 
@@ -40,12 +40,15 @@ def one(text: str) -> tuple[date, int | None, Decimal | None, str]:
     ],
 )
 def test_bills_of_many_forms_are_read(text: str, calls: int | None, amount: str | None) -> None:
-    """CSV, TSV, semicolons and blanks, with a heading or without, with both habits of writing numbers."""
+    """
+    A bill is read with commas, tabs, semicolons or blanks between columns, with and without a heading, and with a point
+    or a comma as the decimal sign.
+    """
     assert one(text) == (DAY, calls, None if amount is None else Decimal(amount), "")
 
 
 def test_accounts_and_numbers_of_lines_are_kept() -> None:
-    """A column of accounts is read, and each line knows where it stands in the text."""
+    """The column of accounts is read, and `line` of each result is its line number in the text."""
     lines = parse_bill("date,account,calls\n\n2026-01-30,main,3\n2026-01-31,spare,4\n")
     assert [(line.line, line.account, line.calls) for line in lines] == [(3, "main", 3), (4, "spare", 4)]
 
@@ -71,21 +74,21 @@ def test_accounts_and_numbers_of_lines_are_kept() -> None:
     ],
 )
 def test_a_fault_names_its_line(text: str, fault: str) -> None:
-    """What cannot be read is refused with the line, what was expected and what is there."""
+    """A text that cannot be read raises InvalidBill with the line, the expected form and the text that is there."""
     with pytest.raises(InvalidBill) as raised:
         parse_bill(text)
     assert fault in str(raised.value)
 
 
 def test_all_faults_are_named_at_once() -> None:
-    """Each wrong line is named, up to twenty of them."""
+    """InvalidBill has a fault for each wrong line, up to twenty."""
     with pytest.raises(InvalidBill) as raised:
         parse_bill("date,calls\n" + "2026-01-31,x\n" * 30)
     assert [fault.line for fault in raised.value.faults] == list(range(2, 22))
 
 
 def test_bytes_that_are_no_text_are_refused() -> None:
-    """Bytes that are not UTF-8 are refused with their line; too many are refused before they are looked at."""
+    """Bytes that are not UTF-8 are refused with their line. Too many bytes are refused before they are decoded."""
     assert decode_bill(b"\xef\xbb\xbf2026-01-31,7") == "2026-01-31,7"
     with pytest.raises(InvalidBill, match="line 2: expected UTF-8"):
         decode_bill(b"2026-01-31,7\n\xff\xfe")
@@ -95,7 +98,7 @@ def test_bytes_that_are_no_text_are_refused() -> None:
 
 @given(st.text(max_size=300))
 def test_no_text_does_anything_else(text: str) -> None:
-    """Any text is read or refused with faults; nothing else is raised."""
+    """`parse_bill` reads any text or raises InvalidBill, and nothing else."""
     lines = list[BillLine]()
     with suppress(InvalidBill):
         lines = parse_bill(text)
@@ -109,7 +112,7 @@ ROWS = st.lists(
 
 @given(ROWS, st.sampled_from([",", ";", "\t", " "]), st.booleans())
 def test_what_is_written_is_read(rows: list[tuple[int, int, Decimal]], mark: str, heading: bool) -> None:
-    """A bill in each form has the days, calls and amounts that were written into it."""
+    """A bill with any separator, with and without a heading, is read with exactly its days, calls and amounts."""
     wanted = [(DAY + timedelta(days), calls, amount) for days, calls, amount in rows]
     lines = [mark.join(map(str, row)) for row in wanted]
     text = "\n".join([mark.join(("day", "calls", "amount")), *lines] if heading else lines)

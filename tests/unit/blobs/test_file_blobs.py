@@ -24,7 +24,10 @@ def visible(folder: Path) -> list[str]:
 
 
 def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
-    """A process killed between writing and renaming leaves no blob; its temporary file is deleted after an hour."""
+    """
+    A process that is killed between writing and renaming leaves no blob. Its temporary file is deleted when the store
+    is opened more than an hour later.
+    """
     code = """
 import os, signal, sys
 from pathlib import Path
@@ -56,7 +59,7 @@ FileBlobs(Path(sys.argv[1]), "").put(b"half", "png")
 def test_a_failed_write_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    """A failed write raises a `BlobError` with the remedy, and leaves no partial file."""
+    """A failed write raises a `BlobError` with the reason and the remedy, and leaves no partial file."""
     blobs = FileBlobs(tmp_path, "")
 
     def refuse(_descriptor: int) -> None:
@@ -77,7 +80,10 @@ def test_a_failed_write_says_what_to_do(
     ],
 )
 def test_the_system_itself_refuses(tmp_path: Path, trouble: str, words: str) -> None:
-    """A file that the kernel cuts short, or a folder of another user, is a clear error, and no partial file is left."""
+    """
+    A size limit of the kernel, or a folder without permission, raises a `BlobError` with the reason, and no partial
+    file is left.
+    """
     code = f"""
 import os, resource, sys
 from pathlib import Path
@@ -99,14 +105,14 @@ except BlobError as error:
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    """If the store's folder would be below a file, opening it raises an error with the remedy."""
+    """If a part of the store's path is a file, `open_blobs` raises an error that says this."""
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BlobError, match="a part of the path is a file"):
         open_blobs((tmp_path / "file" / "store").as_uri(), "")
 
 
 def test_a_folder_that_went_away(tmp_path: Path) -> None:
-    """A store whose folder was deleted raises instead of losing a result silently."""
+    """After the folder of a store was deleted, `put` raises a `BlobError`."""
     blobs = FileBlobs(tmp_path / "store", "")
     (tmp_path / "store" / ".partial").rmdir()
     with pytest.raises(BlobError, match="the folder is gone"):
@@ -138,7 +144,10 @@ def test_bytes_that_come_while_a_blob_is_deleted_stay(
 
 
 def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `durable=False` nothing is flushed; by default file and folder both are."""
+    """
+    With `durable=False` `put` flushes nothing to disk. By default it flushes the file, its folder and the store's
+    folder.
+    """
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
     FileBlobs(tmp_path / "a", "", durable=False).put(DATA, "png")
@@ -149,18 +158,18 @@ def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize("url", ["", "/var/blobs", "http://example.com/", "file://host/x", "file:", "s3:///prefix"])
 def test_other_stores_are_refused(url: str) -> None:
-    """A store URL that is neither a folder nor a bucket is refused with the two known forms."""
+    """A store URL that is neither a folder nor a bucket is refused; the error shows an example of each."""
     with pytest.raises(BlobError, match=r"expected a store such as file:///folder or s3://bucket/prefix"):
         open_blobs(url, "")
 
 
 def test_s3_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without obstore installed, an s3:// store is an error that names the extra."""
+    """If obstore is not installed, opening an s3:// store raises an error that names the extra to install."""
     monkeypatch.setitem(sys.modules, "retouch.blobs.s3", None)
     with pytest.raises(BlobError, match=r"pip install 'retouch\[s3\]'"):
         open_blobs("s3://bucket/prefix", "")
 
 
 def test_names_come_from_bytes() -> None:
-    """The name is the SHA-256 below its first two digits, so a folder holds a 256th of all blobs."""
+    """The name of a blob is the SHA-256 of its bytes, in a folder that is named by its first two digits."""
     assert content_name(b"abc", "png") == "ba/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.png"

@@ -1,4 +1,4 @@
-"""The accounts file: all faults are reported together, and neither the file nor a message contains a key."""
+"""The accounts file: all faults are reported together, and no error contains a key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = Settings.load(
 
 
 def faults_of(tmp_path: Path, text: str) -> list[str]:
-    """Write an accounts file and return its faults."""
+    """Write an accounts file with this text, and return the faults of the error that reading it raises."""
     path = tmp_path / "accounts.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -33,7 +33,10 @@ def faults_of(tmp_path: Path, text: str) -> list[str]:
 
 
 def test_without_a_file_the_settings_are_one_account() -> None:
-    """`default` has the settings' address, limit, rate and price, and every other field its default."""
+    """
+    Without an accounts file, the account `default` has the addresses, limit, rate and price of the settings, and the
+    default of every other field.
+    """
     assert accounts_of(SETTINGS) == [
         Account(
             "default",
@@ -47,7 +50,10 @@ def test_without_a_file_the_settings_are_one_account() -> None:
 
 
 def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
-    """A field that a table lacks has the value of the settings; a relative key file is beside the accounts file."""
+    """
+    Accounts are read in the order of the file. A missing field has the value of the settings; a relative key file is
+    relative to the folder of the accounts file.
+    """
     path = tmp_path / "accounts.toml"
     path.write_text(
         '[accounts.zeta]\nkey_file = "keys/zeta"\n'
@@ -74,7 +80,7 @@ def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
 
 
 def test_a_relative_path_is_read_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The accounts file may be named relative to the working folder; its key files still get absolute paths."""
+    """The path of the accounts file may be relative to the working folder; the paths of its key files are absolute."""
     (tmp_path / "a.toml").write_text('[accounts.main]\nkey_file = "/run/secrets/main"\n[accounts.b]\nkey_file = "b"\n')
     monkeypatch.chdir(tmp_path)
     main, other = read_accounts("a.toml", SETTINGS)
@@ -82,7 +88,7 @@ def test_a_relative_path_is_read_from_the_working_folder(tmp_path: Path, monkeyp
 
 
 def test_tenants_may_have_two_accounts(tmp_path: Path) -> None:
-    """A tenant may own two accounts; one that an account names twice counts once."""
+    """Two accounts may name the same tenant. A tenant that one account names twice counts once."""
     path = tmp_path / "accounts.toml"
     path.write_text(
         '[accounts.a]\nkey_env = "A"\ntenants = ["acme", "acme"]\n[accounts.b]\nkey_env = "B"\ntenants = ["acme"]\n'
@@ -132,7 +138,10 @@ FIELDS = ", ".join(_FIELDS)
     ],
 )
 def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: str) -> None:
-    """Each fault has account, field, the expected value and the actual one; texts are not repeated."""
+    """
+    The fault of a wrong value has the account, the field, the expected value and the actual value; a free text is not
+    shown.
+    """
     field = line.partition(" ")[0]
     fault = f"accounts.main.{field}: expected {expected}, got {got}"
     assert faults_of(tmp_path, f'[accounts.main]\nkey_env = "MAIN"\n{line}\n') == [fault]
@@ -148,7 +157,10 @@ def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: s
     ],
 )
 def test_a_field_that_does_not_belong_is_named(tmp_path: Path, line: str, fault: str) -> None:
-    """A misspelt field, a second place for the key and the key itself are refused; the key is not shown."""
+    """
+    An unknown field, a second place for the key, and the key itself are refused, and the fault does not contain the
+    key.
+    """
     assert faults_of(tmp_path, f'[accounts.main]\nkey_env = "MAIN"\n{line}\n') == [f"accounts.main{fault}"]
 
 
@@ -163,19 +175,19 @@ def test_a_field_that_does_not_belong_is_named(tmp_path: Path, line: str, fault:
     ],
 )
 def test_where_the_key_is_must_be_named(tmp_path: Path, line: str, fault: str) -> None:
-    """An account names exactly one place for its key, and never the key itself."""
+    """An account must name exactly one place for its key, and may not contain the key."""
     assert faults_of(tmp_path, f"[accounts.main]\n{line}\n") == [f"accounts.main{fault}"]
 
 
 @pytest.mark.parametrize("name", ["Main", "-main", "ma.in", "", "m" * 33, "ma in", "ä"])
 def test_a_wrong_id_is_refused(tmp_path: Path, name: str) -> None:
-    """Ids are parts of queue names and Redis keys, so they have only certain characters."""
+    """An id may have only certain characters, since it is a part of queue names and Redis keys."""
     (fault,) = faults_of(tmp_path, f'[accounts."{name}"]\nkey_env = "MAIN"\n')
     assert fault.startswith(f"accounts.{name!r:.42}: expected an id of 1 to 32 lower-case letters")
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
-    """One error has the faults of all accounts, and of everything else in the file."""
+    """One error has the faults of all accounts and of the rest of the file."""
     faults = faults_of(
         tmp_path,
         "stray = 1\n[accounts]\nthird = 3\n[accounts.main]\nweight = 0\ntier = 0\n[accounts.Other]\n"
@@ -208,7 +220,7 @@ def test_a_file_without_accounts_is_refused(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
-    """The error has the file and the position in it, and repeats none of its content."""
+    """For a file that is not TOML, the error has the path and the parser's reason, and no text of the file."""
     path = tmp_path / "accounts.toml"
     path.write_bytes(content)
     with pytest.raises(SettingsError) as caught:
@@ -218,7 +230,7 @@ def test_what_is_not_toml_is_refused(tmp_path: Path, content: bytes, words: str)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """The error names the path and the reason, for a folder as for a missing file."""
+    """The error for a missing file, or for a folder in its place, has the path and the reason."""
     for path, reason in ((tmp_path / "none.toml", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(SettingsError, match=reason) as caught:
             read_accounts(path, SETTINGS)
@@ -226,7 +238,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_every_field_is_checked() -> None:
-    """The fields in the file are those of the dataclass, and each has a check."""
+    """The fields with a check are exactly the fields of `Account`, except for its id."""
     assert ["id", *_FIELDS] == list(Account.__dataclass_fields__)
 
 

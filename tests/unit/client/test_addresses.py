@@ -1,4 +1,4 @@
-"""Addresses from users: which URLs are accepted, and which addresses may be connected to."""
+"""URLs and addresses from users: which URLs are accepted, and to which addresses a connection may be opened."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_public_urls_pass(url: str) -> None:
     ],
 )
 def test_malformed_urls_are_refused(url: str, words: str) -> None:
-    """Each fault of the text has its message, which contains neither the URL nor its password."""
+    """Each malformed URL has a fault with its reason; the fault contains neither the URL nor its password."""
     fault = fault_of(url)
     assert fault is not None
     assert words in fault
@@ -119,7 +119,7 @@ def test_malformed_urls_are_refused(url: str, words: str) -> None:
     ],
 )
 def test_numbers_that_are_no_dotted_quad_are_refused(host: str) -> None:
-    """Decimal, octal, hex and short forms of IPv4 never reach a resolver, even where every network is allowed."""
+    """Decimal, octal, hexadecimal and short forms of IPv4 addresses are refused, even if every network is allowed."""
     assert "four decimal numbers" in str(fault_of(f"http://{host}/"))
     assert fault_of(f"http://{host}/", EVERYTHING) is not None
 
@@ -178,20 +178,20 @@ PRIVATE = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_private_addresses_are_not_vetted(address: str) -> None:
-    """No special-purpose address may be connected to, in any notation."""
+    """`vet` returns False for each special-purpose address, in any notation."""
     assert not vet(address)
 
 
 @pytest.mark.parametrize("address", [address for address in PRIVATE if "%" not in address])
 def test_private_literals_are_refused_by_their_text(address: str) -> None:
-    """A URL with a private address is refused without a lookup, and the message has the address."""
+    """A URL whose host is a private address is refused without a lookup, and the fault says that it is private."""
     host = f"[{address}]" if ":" in address else address
     assert "got private" in str(fault_of(f"http://{host}/"))
 
 
 @pytest.mark.parametrize("address", ["1.1.1.1", "8.8.8.8", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8"])
 def test_public_addresses_are_vetted(address: str) -> None:
-    """Public addresses pass; an IPv4-mapped one counts as the IPv4 address inside it."""
+    """`vet` returns True for public addresses, also for an IPv4-mapped address with a public IPv4 address."""
     assert vet(address)
 
 
@@ -211,13 +211,16 @@ def test_public_addresses_are_vetted(address: str) -> None:
     ],
 )
 def test_private_names_are_refused_by_their_text(host: str) -> None:
-    """Names of private networks are refused, unless a network is allowed in which they may be."""
+    """Host names of private networks are refused, unless all networks are allowed."""
     assert "private network" in str(fault_of(f"http://{host}/"))
     assert fault_of(f"http://{host}:8080/", EVERYTHING) is None
 
 
 def test_allowed_networks_lift_the_rule_inside_them_alone() -> None:
-    """If loopback is allowed, only its addresses and localhost are accepted, on any port."""
+    """
+    If loopback is allowed, its addresses and localhost are accepted on any port, and other private addresses are
+    refused.
+    """
     assert fault_of("http://127.0.0.1:8123/a", LOOPBACK) is None
     assert fault_of("http://[::1]:8123/a", LOOPBACK) is None
     assert fault_of("http://localhost:8123/a", LOOPBACK) is None
@@ -228,7 +231,7 @@ def test_allowed_networks_lift_the_rule_inside_them_alone() -> None:
 
 
 def test_length_limit_is_exact() -> None:
-    """2,048 characters are accepted, one more is refused with both numbers."""
+    """A URL of 2,048 characters is accepted. A URL with one more is refused, and the fault has both numbers."""
     url = "http://example.com/".ljust(MAX_URL_LENGTH, "a")
     assert fault_of(url) is None
     assert fault_of(url + "a") == "expected a URL of at most 2048 characters, got 2049"
@@ -236,15 +239,15 @@ def test_length_limit_is_exact() -> None:
 
 def test_split_gives_what_is_sent() -> None:
     """
-    The host is in lower case without brackets, a default port is added, the fragment is removed, and an empty path is a
-    slash.
+    `split` returns the host in lower case without brackets and the default port. It removes the fragment, and an empty
+    path becomes a slash.
     """
     assert split("HTTPS://Example.COM?a=b#c") == Url("https", "example.com", 443, "/?a=b")
     assert split("http://[2606:4700::1111]:8080/x") == Url("http", "2606:4700::1111", 8080, "/x")
 
 
 def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
-    """Make every lookup return these addresses; return a list to which the names that were looked up are appended."""
+    """Make every lookup return these addresses. Return a list that gets the name of each lookup."""
     asked: list[str] = []
 
     def getaddrinfo(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
@@ -257,7 +260,7 @@ def answers(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
 
 
 def test_resolve_returns_what_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One lookup returns all addresses, ready to connect to."""
+    """`resolve` makes one lookup and returns all addresses with the port, in order."""
     asked = answers(monkeypatch, "1.1.1.1", "2606:4700::1111")
     found = resolve("example.com", 443)
     assert [one.sockaddr for one in found] == [("1.1.1.1", 443), ("2606:4700::1111", 443)]
@@ -266,7 +269,7 @@ def test_resolve_returns_what_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("bad", ["127.0.0.1", "::1", "169.254.169.254", "::ffff:10.0.0.1", "fe80::1%2"])
 def test_one_private_answer_refuses_all(monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
-    """A name with a private address among public ones is refused, and the message contains no host."""
+    """A name with a private address among public addresses is refused. The error has the address and not the name."""
     answers(monkeypatch, "1.1.1.1", bad)
     with pytest.raises(AddressRefused) as refused:
         resolve("example.com", 443)
@@ -284,28 +287,28 @@ def test_ports_of_names_are_vetted_by_what_they_resolve_to(monkeypatch: pytest.M
 
 
 def test_operators_addresses_are_not_vetted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `networks=None`, for addresses of the operator, any address is accepted."""
+    """`resolve` with `networks=None` accepts any address and port, since the operator configured them."""
     answers(monkeypatch, "10.0.0.5")
     assert resolve("endpoint.internal", 9000, None)[0].sockaddr == ("10.0.0.5", 9000)
 
 
 @given(st.ip_addresses(v=4))
 def test_vetted_ipv4_is_global_and_mapping_changes_nothing(ip: ipaddress.IPv4Address) -> None:
-    """Every accepted address is global unicast, and its IPv4-mapped form is accepted too."""
+    """Every IPv4 address that `vet` accepts is global unicast. Its IPv4-mapped form gets the same answer."""
     assert vet(str(ip)) == vet(f"::ffff:{ip}")
     assert not vet(str(ip)) or (ip.is_global and not ip.is_multicast and not ip.is_reserved and not ip.is_loopback)
 
 
 @given(st.ip_addresses(v=4), st.sampled_from(["64:ff9b::", "2002:", "::", "2001::"]))
 def test_no_ipv4_gets_in_by_a_tunnel(ip: ipaddress.IPv4Address, prefix: str) -> None:
-    """NAT64, 6to4, IPv4-compatible and Teredo forms are refused whatever IPv4 address they carry."""
+    """`vet` refuses NAT64, 6to4, IPv4-compatible and Teredo addresses with any IPv4 address in them."""
     tail = f"{int(ip) >> 16:x}:{int(ip) & 0xFFFF:x}"
     assert not vet(f"{prefix}{tail}::" if prefix == "2002:" else f"{prefix}{tail}")
 
 
 @given(st.ip_addresses(v=6))
 def test_vetted_ipv6_is_global_unicast(ip: ipaddress.IPv6Address) -> None:
-    """Only 2000::/3 and mapped public IPv4 addresses are vetted."""
+    """Every IPv6 address that `vet` accepts is in 2000::/3, or maps a public IPv4 address."""
     assert not vet(str(ip)) or ip in ipaddress.ip_network("2000::/3") or is_public(ip.ipv4_mapped or ip)
 
 
@@ -313,7 +316,7 @@ def test_vetted_ipv6_is_global_unicast(ip: ipaddress.IPv6Address) -> None:
 def test_allowed_networks_vet_exactly_their_addresses(
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int
 ) -> None:
-    """Every address inside an allowed network is accepted as a URL and when connecting, on any port."""
+    """Every address inside an allowed network is accepted, by `vet` and in a URL with any port."""
     network = ipaddress.ip_network((ip, prefix), strict=False)
     host = f"[{ip.compressed}]" if ip.version == 6 else str(ip)
     assert vet(str(ip), (str(network),))
@@ -322,7 +325,9 @@ def test_allowed_networks_vet_exactly_their_addresses(
 
 @given(st.text())
 def test_any_text_gets_an_answer(text: str) -> None:
-    """No text makes the check raise, and an accepted URL has no character that could split a request."""
+    """
+    `split` raises for no text; the URLs that it accepts have an ASCII host and only printable characters in the target.
+    """
     for url in (text, f"http://{text}/", f"http://example.com/{text}"):
         parts = split(url)
         assert isinstance(parts, str) or (parts.host.isascii() and parts.target.isprintable())

@@ -1,4 +1,6 @@
-"""Which edits and options are accepted, and errors that name the field, the value and the range."""
+"""
+Which edits and options are accepted; the error for a refused value names the field, the value and the allowed range.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ SETTINGS = Settings(callback_tasks=("billing.tasks.edited@billing", "plain.task"
 
 
 def faults_of(**values: Any) -> dict[str, str]:
-    """Return the faults of an edit with these values, and check that none repeats planted text."""
+    """Return the faults of an edit with these values, by field. Assert that the error contains no planted text."""
     with pytest.raises(InvalidEdit) as caught:
         Edit(**{"prompt": SECRET, "init_image": SECRET_URL, **values})
     shown = f"{caught.value} {caught.value!r}"
@@ -79,7 +81,10 @@ def refused(**options: Any) -> dict[str, str]:
     ],
 )
 def test_each_wrong_field_is_named_with_its_range(field: str, value: object, message: str) -> None:
-    """A wrong value has one fault with the field, the expectation and the value, but never the prompt or URL."""
+    """
+    A wrong value has one fault with the field, the expected range and the value; the error contains neither prompt nor
+    URL.
+    """
     assert faults_of(**{field: value}) == {field: message}
 
 
@@ -92,7 +97,7 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.parametrize("depth", [100, 900, 5_000])
 def test_extra_nests_no_deeper_than_every_reader_can_follow(depth: int) -> None:
-    """JSON nested deeper than the store's reader can follow is refused before it is enqueued."""
+    """An `extra` that is nested deeper than the store can read is refused; 32 levels are accepted."""
     assert faults_of(extra={"a": nested(depth)}).keys() == {"extra"}
     assert Edit(prompt="a", init_image=URL, extra={"a": nested(31)}).extra
 
@@ -105,7 +110,7 @@ def test_all_faults_come_at_once() -> None:
 
 
 def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:
-    """The printed forms of an edit have sizes and numbers, but no text of the customer."""
+    """The `repr` and the text of an edit have its numbers, but neither prompt, address nor extra."""
     edit = Edit(prompt=SECRET, init_image=SECRET_URL, extra={"note": SECRET})
     shown = f"{edit!r} {edit} {[edit]}"
     assert SECRET not in shown
@@ -125,7 +130,7 @@ def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:
     )
 )
 def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
-    """The worker reads the fields that the caller set; whole numbers have no decimal point."""
+    """A stored edit is read with the same fields; a whole number is written without a decimal point."""
     spec = admitted(edit)
     assert Edit(**spec.edit) == edit
     assert spec.edit == edit.fields()
@@ -161,7 +166,7 @@ def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
     ],
 )
 def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], field: str, message: str) -> None:
-    """A wrong option is refused before anything is enqueued, with the same message as a wrong field."""
+    """A wrong option has one fault with the option, the expected range and the value."""
     assert refused(**options) == {field: message}
 
 
@@ -178,7 +183,7 @@ def test_each_wrong_option_is_named_with_its_range(options: dict[str, Any], fiel
     ],
 )
 def test_addresses_inside_are_refused_by_their_text(address: str) -> None:
-    """A private address of a picture or a webhook is refused, and the message does not show it."""
+    """A private address of a picture or a webhook is refused, and the error does not contain the address."""
     faults = refused(webhook=address)
     assert list(faults) == ["webhook"]
     with pytest.raises(InvalidEdit) as caught:
@@ -188,14 +193,17 @@ def test_addresses_inside_are_refused_by_their_text(address: str) -> None:
 
 
 def test_a_callback_is_taken_from_the_allow_list() -> None:
-    """A task may be named with its queue or without; if the list has no queue, Celery's default queue is used."""
+    """
+    A callback may be named with or without its queue. If the allow-list has no queue for it, Celery's default queue is
+    used.
+    """
     assert admitted(callback="billing.tasks.edited").callback == "billing.tasks.edited@billing"
     assert admitted(callback="billing.tasks.edited@billing").callback == "billing.tasks.edited@billing"
     assert admitted(callback="plain.task").callback == "plain.task@celery"
 
 
 def test_a_record_holds_what_was_chosen_and_no_more() -> None:
-    """A record leaves out options that were not set, since a million records may wait."""
+    """A stored spec contains only the options that were set, so that a million waiting jobs need little memory."""
     terms = resolve_options(Options(), SETTINGS, lambda *_: "rc_1")
     raw = json.loads(admit(Edit(prompt="a", init_image=URL), terms).spec_json)
     assert raw.keys() == {"tenant", "edit", "deadline_s"}
@@ -206,6 +214,6 @@ def test_a_record_holds_what_was_chosen_and_no_more() -> None:
 
 
 def test_the_same_request_has_the_same_fingerprint() -> None:
-    """Another order of members does not change the fingerprint; another value does."""
+    """Two JSON texts have the same fingerprint if only the order of their members differs; another value changes it."""
     assert fingerprint('{"a":1,"b":2}') == fingerprint('{"b": 2, "a": 1}')
     assert fingerprint('{"a":1,"b":2}') != fingerprint('{"a":1,"b":3}')

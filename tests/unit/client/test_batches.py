@@ -1,4 +1,4 @@
-"""`batched`, which divides items into batches for one call each."""
+"""`batched` and `batched_by`, which divide items into batches by number and by weight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retouch.batches import batched, batched_by
 
 @given(st.lists(st.integers()), st.integers(1, 20))
 def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
-    """The batches together are the items; every batch but the last is full, and none is empty."""
+    """All batches together are the items in order. Every batch but the last is full, and no batch is empty."""
     batches = list(batched(iter(items), size))
     assert [item for batch in batches for item in batch] == items
     assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1 if batches else 0)
@@ -21,14 +21,17 @@ def test_batches_are_the_items_in_order(items: list[int], size: int) -> None:
 
 
 def test_a_size_below_one_is_refused() -> None:
-    """A wrong size raises; no items are lost silently."""
+    """A size below one raises ValueError, so no items are lost."""
     with pytest.raises(ValueError, match="got 0"):
         list(batched([1], 0))
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 40))
 def test_batches_by_weight_keep_order_and_bound(weights: list[int], most: int) -> None:
-    """Every item is in one batch, in order; a batch of several is never too heavy, and none could take the next."""
+    """
+    All batches together are the items in order. A batch of several items is within the limit, and the next item would
+    not fit into it.
+    """
     batches = list(batched_by(lambda weight: weight, most, weights))
     assert [item for batch in batches for item in batch] == weights
     assert all(len(batch) == 1 or sum(batch) <= most for batch in batches)

@@ -1,4 +1,4 @@
-"""Events have the documented form; records and ids are read from the store as they were written."""
+"""Events have the documented form; specs, checkpoints, claims and ids are read as they were written."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def link(name: str) -> str:
 
 
 def test_an_event_has_exactly_the_promised_members() -> None:
-    """Members and nesting are those of the documented event; nothing else of the store's format is visible."""
+    """An event has exactly the documented members, and nothing else of the stored format."""
     event = event_object(RECORD, ENTRY, link, 0.01)
     promised = {
         "job_id",
@@ -105,7 +105,7 @@ def test_an_event_has_exactly_the_promised_members() -> None:
 
 
 def test_an_event_names_every_image_of_its_answer() -> None:
-    """`results` holds all images in order, `result` the first of them."""
+    """`results` has all images in order, and `result` is the first image."""
     other = {**IMAGE, "name": "cd/cde.png", "sha256": "cde", "warnings": []}
     data = event_object(RECORD, {**ENTRY, "result": {**IMAGE, "others": [other]}}, link)["data"]
     assert [one["sha256"] for one in data["results"]] == ["abc", "cde"]
@@ -114,7 +114,9 @@ def test_an_event_names_every_image_of_its_answer() -> None:
 
 
 def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
-    """An answer with several images, some of them stored, is read back as it was written."""
+    """
+    A checkpoint with several images, some of them stored, is read as it was written. The older format is read too.
+    """
     kept = Image("ab/abc.png", "abc", "PNG", 3, 2, 70, ("flat_colour",))
     ready = Ready(("https://a",), "7", True, (("https://b", "https://c"), ("https://d",)), ((0, kept), (2, None)), 17)
     assert checkpoint_from(checkpoint_json(ready)) == ready
@@ -123,7 +125,7 @@ def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
 
 
 def test_a_failed_event_says_why() -> None:
-    """The event of a failed job has no result, and an error with code, message and whether a replay may help."""
+    """The event of a failed job has no result. Its error has a code, a message and whether a replay may help."""
     error = {"code": "bad_key", "message": "Invalid Api Key", "retryable": False}
     data = event_object(RECORD, {"sequence": 1, "type": "edit.failed", "at": 1_003.0, "error": error}, link)["data"]
     assert (data["error"], data["result"], data["state"]) == (error, None, "failed")
@@ -131,7 +133,7 @@ def test_a_failed_event_says_why() -> None:
 
 
 def test_a_private_event_holds_nothing_that_the_customer_wrote() -> None:
-    """The event in a Celery message has no prompt, address or extra."""
+    """An event with `private=True` has neither prompt, address nor extra."""
     text = json.dumps(event_object(RECORD, ENTRY, link, private=True))
     assert "planted" not in text
     assert event_object(RECORD, ENTRY, link, private=True)["data"]["edit"] == {"steps": 20}
@@ -139,20 +141,20 @@ def test_a_private_event_holds_nothing_that_the_customer_wrote() -> None:
 
 @pytest.mark.parametrize("kind", ["recovered", "adopted", "replayed"])
 def test_events_that_put_a_job_back_leave_it_queued(kind: str) -> None:
-    """The state in an event is the job's state after the event."""
+    """The events recovered, adopted and replayed have the state `queued`, which the job has after them."""
     event = event_object(RECORD, {"sequence": 1, "type": f"edit.{kind}", "at": 1_003.0}, link)
     assert event["data"]["state"] == "queued"
 
 
 def test_a_timeline_begins_with_queued() -> None:
-    """The first event of a job is made from its record, with sequence 0."""
+    """`queued_event` makes the first event of a job from the job's record; its sequence is 0."""
     event = queued_event(replace(RECORD, started_at=None))
     assert (event["type"], event["data"]["sequence"], event["data"]["state"]) == ("edit.queued", 0, "queued")
     assert event["data"]["timings_s"] == {"queued": None, "endpoint": None, "total": 0.0}
 
 
 def test_charges_are_certain_possible_or_none() -> None:
-    """A paid answer is certain, a lost one possible, a refusal or failure costs nothing."""
+    """A paid answer counts as certain and possible, a lost answer as possible, and a refusal or failure as neither."""
     kinds = ["succeeded", "processing", "", "unknown", "refused", "failed"]
     charges = [Charge(number, 0.0, kind) for number, kind in enumerate(kinds)]
     assert charge_summary(charges, 0.5) == {"certain": 2, "possible": 4, "amount": 2.0}
@@ -161,7 +163,7 @@ def test_charges_are_certain_possible_or_none() -> None:
 
 @given(st.integers(0, 2**41), st.integers(0, 2**41))
 def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
-    """A later job has a greater id, and ids fit the standard's webhook-id."""
+    """A job that is made later has a greater id of the same length, and no event id contains a dot."""
     with mock.patch("time.time_ns", side_effect=[one_ms * 1_000_000, other_ms * 1_000_000]):
         one, other = new_job_id(), new_job_id()
     assert (one < other) == (one_ms < other_ms) or one_ms == other_ms
@@ -170,7 +172,9 @@ def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
 
 
 def test_ids_do_not_repeat() -> None:
-    """Ten thousand ids made at once are all different; a receiver's id depends on tenant and address alone."""
+    """
+    Ten thousand job ids in a row are all different. The id of a receiver depends only on its tenant and its address.
+    """
     assert len({new_job_id() for _ in range(10_000)}) == 10_000
     assert receiver_id("a", "https://x.example") == receiver_id("a", "https://x.example")
     assert receiver_id("a", "https://x.example") != receiver_id("b", "https://x.example")
@@ -184,7 +188,7 @@ checkpoints = st.builds(Processing, texts, texts, st.floats(0, 1e6)) | st.builds
 
 @given(checkpoints)
 def test_a_checkpoint_survives_the_store(checkpoint: Processing | Ready) -> None:
-    """The next attempt resumes from what the last one wrote."""
+    """Any checkpoint is read as it was written, and an empty text is read as None."""
     assert checkpoint_from(checkpoint_json(checkpoint)) == checkpoint
     assert checkpoint_from("") is None
 
@@ -205,7 +209,7 @@ specs = st.builds(
 
 @given(specs, texts)
 def test_a_spec_survives_the_store(spec: JobSpec, tenant: str) -> None:
-    """A record has what was requested; a policy has defaults where nothing was set."""
+    """Any spec is read as it was written; its policy has the default values for options that were not set."""
     named = replace(spec, tenant=f"t{tenant}", edit={"prompt": "a", **spec.edit})
     assert JobSpec.from_json(named.to_json()) == named
     policy = named.retry_policy(RetryPolicy(max_attempts=5, max_charges=2))
@@ -214,7 +218,8 @@ def test_a_spec_survives_the_store(spec: JobSpec, tenant: str) -> None:
 
 def test_a_claim_reads_what_the_scripts_wrote() -> None:
     """
-    A first claim has no history; a later one has charges, checkpoint and counters, and after a replay another deadline.
+    A first claim has no charges, checkpoint or attempts. A later claim has the charges, counters and deadline from
+    Redis.
     """
     first = claim_from("ed_1", SPEC.to_json(), 50.0, {"created_at": "40.5", "fence": "1"})
     assert (first.number, first.charges, first.checkpoint, first.deadline_at) == (0, [], None, 3_640.5)
@@ -226,18 +231,18 @@ def test_a_claim_reads_what_the_scripts_wrote() -> None:
 
 
 def test_a_record_of_a_job_that_was_never_dispatched() -> None:
-    """A waiting job without a state in Redis is queued since it was enqueued."""
+    """A job without a state in Redis is read as `queued`, with the instant at which it was enqueued."""
     record = record_from("ed_1", SPEC.to_json(), "40.5", {})
     assert (record.state, record.created_at, record.charges, record.due_at) == ("queued", 40.5, (), None)
 
 
 def test_instants_are_iso_8601_in_utc() -> None:
-    """Instants have milliseconds, and a Z for UTC."""
+    """`iso` returns an instant in UTC with milliseconds and a Z."""
     assert iso(1_700_000_000.1234) == "2023-11-14T22:13:20.123Z"
 
 
 def test_job_ids_of_one_process_sort_in_the_order_in_which_they_were_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Jobs that are enqueued in one instant run in the order in which their ids were made."""
+    """Ids that one process makes within one instant sort in the order in which they were made."""
     monkeypatch.setattr(ids, "_made", count())
     made = [new_job_id() for _ in range(5_000)]
     assert made == sorted(made)

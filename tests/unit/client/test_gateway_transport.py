@@ -1,4 +1,4 @@
-"""Requests to the gateway and the reading of its answers, without a gateway."""
+"""The requests that the client sends to a gateway, and how it reads the answers; no gateway runs."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def answer_of(name: str, **more: Any) -> Answer:
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_every_problem_is_an_error(name: str) -> None:
-    """Each type of problem of the gateway raises the error that a queue over Redis would raise."""
+    """For each type of problem of the gateway, the client raises the error that it would raise with Redis."""
     assert type(error_of(answer_of(name))) is ERRORS.get(name, InvalidEdit)
 
 
@@ -71,7 +71,7 @@ def test_errors_keep_their_facts() -> None:
 @pytest.mark.parametrize("body", [b"<html>Bad Gateway</html>", b"[]", b""])
 @pytest.mark.parametrize("status", [200, 301, 404, 502])
 def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
-    """An answer that cannot be a gateway's, such as a proxy's, raises `StoreUnavailable`."""
+    """An answer that does not come from a gateway, such as a page of a proxy, raises `StoreUnavailable`."""
     if status == 200:
         with pytest.raises(StoreUnavailable):
             Answer(status, body).document()
@@ -81,7 +81,7 @@ def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
 
 
 def test_many_edits_are_cut_into_calls() -> None:
-    """A call has at most 1,000 edits and a bounded number of bytes; positions are counted over all calls."""
+    """A batch has at most 1,000 edits and a bounded number of bytes; its start is counted over all batches."""
     small = [{"prompt": "x"}] * 2_500
     assert [(start, len(batch)) for start, batch in _batches(small)] == [(0, 1_000), (1_000, 1_000), (2_000, 500)]
     large = [{"prompt": "x" * 10_000}] * 700
@@ -93,7 +93,10 @@ def test_many_edits_are_cut_into_calls() -> None:
 
 
 def test_every_edit_carries_an_idempotency_key() -> None:
-    """An edit without the caller's idempotency key gets one from us, so that a call may be repeated after an outage."""
+    """
+    An edit without an idempotency key of the caller gets a new key, so that the request can be repeated after an
+    outage.
+    """
     mine, others = _wire_item((EDIT, {}), {}), _wire_item((EDIT, {}), {})
     assert mine["idempotency_key"] != others["idempotency_key"]
     assert _wire_item((EDIT, {"idempotency_key": "order 17"}), {"webhook": None})["idempotency_key"] == "order 17"
@@ -102,7 +105,8 @@ def test_every_edit_carries_an_idempotency_key() -> None:
 
 def test_refusals_of_many_become_one_error() -> None:
     """
-    Invalid edits are reported before conflicts, and conflicts before a full queue; each error has number and positions.
+    Several refusals of one call become one error: an invalid edit goes before a conflict, and a conflict before a full
+    queue. The error has the positions or the number of the refused edits.
     """
     wrong, conflict = InvalidEdit([("edits[0].callback", "no")]), IdempotencyConflict("x")
     full = QueueFull("acme", "backlog", 1, 5.0)
@@ -118,7 +122,7 @@ def test_refusals_of_many_become_one_error() -> None:
 
 
 def test_a_url_decides_where_a_client_goes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An http(s) URL means a gateway, a Redis URL means Redis; both override the environment."""
+    """An http(s) URL selects a gateway, and a Redis URL selects Redis; either argument overrides the environment."""
     assert isinstance(EditQueue("https://gateway.example", api_key="rtk_x")._transport, GatewayTransport)
     assert isinstance(EditQueue("redis://127.0.0.1:1/0")._transport, RedisTransport)
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", "https://gateway.example/retouch/")
@@ -133,7 +137,9 @@ def test_a_url_decides_where_a_client_goes(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("url", ["gateway.example", "https://", "https://user:secret@gateway.example"])
 def test_a_gateway_url_that_is_none_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A setting that is no URL of a gateway raises an error that names it without its value."""
+    """
+    An invalid RETOUCH_GATEWAY_URL raises SettingsError, which names the setting and does not contain its password.
+    """
     monkeypatch.setenv("RETOUCH_GATEWAY_URL", url)
     with pytest.raises(SettingsError, match="RETOUCH_GATEWAY_URL") as raised:
         EditQueue()
@@ -141,6 +147,6 @@ def test_a_gateway_url_that_is_none_is_refused(url: str, monkeypatch: pytest.Mon
 
 
 def test_settings_and_single_values_exclude_each_other() -> None:
-    """Settings together with single values raise an error."""
+    """`EditQueue` with both `settings` and a URL raises TypeError."""
     with pytest.raises(TypeError, match="redis_url"):
         EditQueue("redis://127.0.0.1:1/0", settings=Settings.load())

@@ -1,4 +1,4 @@
-"""The text of our messages equals what Celery and kombu would write."""
+"""The text of our messages equals the text that Celery and kombu would write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def app() -> Celery:
 
 
 def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]:
-    """Return the message that kombu sends, read from its transport in memory."""
+    """Return the message that kombu sends to its transport in memory, as a dict."""
     message = app.amqp.as_task_v2(identity, TASKS[lane_of(lane)], args=(item,), ignore_result=True, origin="here")
     with Connection("memory://") as connection, connection.channel() as channel:
         channel.queue_declare(lane)
@@ -38,7 +38,7 @@ def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]
 
 @pytest.mark.parametrize("lane", [*TASKS, "edits.main-2"])
 def test_a_message_is_what_kombu_writes(app: Celery, lane: str) -> None:
-    """Every member equals kombu's own, except for the delivery tag, which only has to be unique."""
+    """Each member of our message equals that of kombu's message, except for the delivery tag, which is random."""
     ours = json.loads(Envelope(lane).around("ed_17"))
     theirs = by_kombu(app, lane, "ed_17", ours["headers"]["id"])
     theirs["headers"]["origin"] = ours["headers"]["origin"]
@@ -47,7 +47,7 @@ def test_a_message_is_what_kombu_writes(app: Celery, lane: str) -> None:
 
 
 def test_messages_for_one_item_differ() -> None:
-    """A job may have more than one message, and Flower must not take two of them for one."""
+    """Messages for the same job have different task ids, so that Flower shows each message as a task."""
     envelope = Envelope("edits")
     ids = {json.loads(envelope.around("ed_17"))["headers"]["id"] for _ in range(100)}
     assert len(ids) == 100

@@ -1,4 +1,6 @@
-"""The retry policy by property: exact bases, bounded jitter, no POST beyond attempts, charges or the deadline."""
+"""
+The retry policy for random outcomes: exact backoff, bounded jitter, and no POST beyond attempts, charges or deadline.
+"""
 
 from __future__ import annotations
 
@@ -73,14 +75,14 @@ outcomes: st.SearchStrategy[Outcome] = st.one_of(
 
 @given(st.integers(-3, 200), policies)
 def test_the_base_of_a_backoff_is_exact(number: int, policy: RetryPolicy) -> None:
-    """Without jitter the wait is the base doubled for each attempt, up to the cap."""
+    """Without jitter the backoff is the base, doubled for each attempt after the first, up to the cap."""
     exact = policy.backoff_base_s * 2.0 ** (max(number, 1) - 1)
     assert backoff_s(number, policy) == min(exact, policy.backoff_cap_s)
 
 
 @given(seconds, draws, st.floats(0.01, 100_000))
 def test_jitter_stays_within_a_fifth_and_inside_the_cap(delay_s: float, random: float, cap_s: float) -> None:
-    """Jitter changes a wait by at most 20 %, and never beyond the cap."""
+    """Jitter changes a wait by at most 20 %, and the wait never exceeds the cap."""
     spread = jittered(delay_s, random, cap_s)
     assert spread <= cap_s
     assert min(cap_s, delay_s * 0.8) - 1e-6 <= spread <= delay_s * 1.2 + 1e-6
@@ -88,13 +90,13 @@ def test_jitter_stays_within_a_fifth_and_inside_the_cap(delay_s: float, random: 
 
 @given(st.floats(0, 10_000))
 def test_the_first_poll_waits_for_the_eta(eta_s: float) -> None:
-    """The first poll is due at the endpoint's eta, from one second to one minute."""
+    """The first poll is due at the endpoint's eta, but not before one second and not after one minute."""
     assert poll_s(0, eta_s) == min(max(eta_s, 1.0), 60.0)
 
 
 @given(st.integers(1, 100_000), st.floats(0, 10_000))
 def test_waits_between_polls_grow_from_two_to_ten_seconds(polls: int, eta_s: float) -> None:
-    """From the second poll on the eta does not count: the waits grow by half, from 2 s to 10 s."""
+    """From the second poll on, waits do not depend on the eta: they grow from 2 s to 10 s."""
     assert poll_s(1, eta_s) == 2.0
     assert 2.0 <= poll_s(polls, eta_s) <= poll_s(polls + 1, eta_s) <= 10.0
 
@@ -103,7 +105,7 @@ def test_waits_between_polls_grow_from_two_to_ten_seconds(polls: int, eta_s: flo
 def test_nothing_waits_beyond_the_deadline(
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, random: float
 ) -> None:
-    """Only a paid image that is not stored yet is waited for beyond the deadline."""
+    """No wait ends after the deadline, except for waits to download an image that is paid for."""
     decision = decide(outcome, attempt, policy, NOW, random)
     brings_home = isinstance(outcome, ImageUnavailable) and attempt.waits < rules.FETCH_TRIES
     if isinstance(decision, Retry | Poll) and not brings_home:
@@ -124,7 +126,7 @@ def test_no_post_beyond_attempts_or_charges(
 def test_a_wait_that_the_endpoint_asks_for_is_kept(
     outcome: Outcome, attempt: Attempt, policy: RetryPolicy, random: float
 ) -> None:
-    """A retry never comes before the wait that the endpoint named, nor before four fifths of the backoff."""
+    """A retry waits at least as long as the endpoint asked for, and at least four fifths of the backoff."""
     decision = decide(outcome, attempt, policy, NOW, random)
     least_s = {Failed: "wait_s", Unknown: "again_in_s"}.get(type(outcome))
     if isinstance(decision, Retry):
@@ -136,7 +138,7 @@ def test_a_wait_that_the_endpoint_asks_for_is_kept(
 def test_a_paid_answer_is_kept_while_it_may_yield(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """Failed downloads give up a paid answer only after all of their own tries."""
+    """A paid answer is kept until its download has failed FETCH_TRIES times."""
     decision = decide(ImageUnavailable(message), attempt, policy, NOW, random)
     forgets = isinstance(decision, Fail | Retry) and decision.drop_checkpoint
     assert not (forgets and attempt.waits < rules.FETCH_TRIES)
@@ -146,7 +148,10 @@ def test_a_paid_answer_is_kept_while_it_may_yield(
 def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """An image that we cannot store is downloaded again until the deadline; then the job fails, and can be resumed."""
+    """
+    If our store fails, the image is downloaded again until the deadline. After that the job fails and keeps its
+    checkpoint, so a replay costs nothing.
+    """
     decision = decide(ImageUnavailable(message, our_store_failed=True, images=(IMAGE,)), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert not decision.drop_checkpoint
@@ -161,7 +166,7 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
 def test_what_can_yield_nothing_is_forgotten(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """A generation that was lost, or failed while processing, is not polled again."""
+    """After a generation is lost or has failed, the job drops its checkpoint, unless it fails at its deadline."""
     for outcome in (GenerationLost(message), Failed(message, seen_by_poll=True)):
         decision = decide(outcome, attempt, policy, NOW, random)
         late = isinstance(decision, Fail) and decision.code == "deadline_passed"
@@ -170,7 +175,7 @@ def test_what_can_yield_nothing_is_forgotten(
 
 @given(attempts, policies, draws, seconds)
 def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float, wait_s: float) -> None:
-    """A full queue costs no attempt until the deadline, and the wait is at least as long as the endpoint named."""
+    """Before the deadline, a full queue uses no attempt, and the wait is at least as long as the endpoint asked for."""
     decision = decide(Busy("queue_full", "full", wait_s), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert decision.refund if isinstance(decision, Retry) else decision.code == "deadline_passed"
@@ -179,7 +184,10 @@ def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, rand
 
 @given(attempts, policies, draws)
 def test_ends_that_need_no_thought(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
-    """A stored image succeeds, a refusal fails with the endpoint's message, a lost lease is released."""
+    """
+    A stored image succeeds, a refusal fails with the endpoint's message, a lost lease is left, and a cancelled job
+    ends.
+    """
     refused = decide(Refused("bad_key", "Invalid Api Key"), attempt, policy, NOW, random)
     assert refused == Fail("bad_key", "Invalid Api Key", retryable=False)
     assert decide(Stored(IMAGE), attempt, policy, NOW, random) == Succeed(IMAGE)
@@ -199,7 +207,10 @@ def test_processing_is_polled_until_the_deadline(attempt: Attempt, policy: Retry
 
 @given(attempts, policies, draws)
 def test_our_copy_is_sent_at_once_and_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
-    """A picture that could not be read is sent again with our link until the deadline, whatever attempts are left."""
+    """
+    A picture that the endpoint could not read is sent again at once, as a link to our copy, without using an attempt;
+    after the deadline the job fails.
+    """
     decision = decide(Refused("image_unfetchable", "unread", retry_with_copy=True), attempt, policy, NOW, random)
     if attempt.deadline_at < NOW:
         assert isinstance(decision, Fail)

@@ -1,4 +1,4 @@
-"""The query language: the meaning of each term, writing and reading of queries, and errors for wrong ones."""
+"""The query language: the meaning of each term, writing and parsing, and the errors for wrong queries."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ QUERIES = st.builds(
 )
 def test_what_a_query_means(text: str, query: JobQuery) -> None:
     """
-    A job must match all terms; commas separate alternatives, quotes keep spaces and commas, ages count back from now.
+    Terms are combined with "and", commas with "or". Quotes protect blanks and commas, and ages count back from now.
     """
     assert parse_query(text, NOW) == query
 
 
 @given(QUERIES)
 def test_a_query_can_be_written_and_read_again(query: JobQuery) -> None:
-    """Whatever its values contain, the text of a query parses to the same query at any later time."""
+    """The text of any query is parsed as the same query, also at a later time."""
     assert parse_query(str(query), NOW + 1e6) == query
 
 
@@ -92,7 +92,7 @@ def test_a_query_can_be_written_and_read_again(query: JobQuery) -> None:
     ],
 )
 def test_what_a_wrong_query_says(text: str, at: int, message: str) -> None:
-    """A fault names the term, its position and what was expected, and suggests a field for a misspelt one."""
+    """The fault of a wrong term has the term, its position and the expected form; a misspelt name gets a suggestion."""
     with pytest.raises(InvalidQuery) as caught:
         parse_query(text, NOW)
     (fault,) = caught.value.faults
@@ -102,7 +102,7 @@ def test_what_a_wrong_query_says(text: str, at: int, message: str) -> None:
 
 
 def test_all_faults_are_named_at_once() -> None:
-    """Each wrong term has its own entry, in order."""
+    """Each wrong term of a query has its own fault, in the order of the text."""
     with pytest.raises(InvalidQuery) as caught:
         parse_query("stat:x state:failed cost:much since:never", NOW)
     assert [fault.at for fault in caught.value.faults] == [1, 21, 31]
@@ -112,7 +112,7 @@ def test_all_faults_are_named_at_once() -> None:
     st.text(max_size=60) | st.sampled_from(FIELDS).flatmap(lambda name: st.text(max_size=20).map(f"{name}:".__add__))
 )
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text raises another error, and a query that was parsed can be written and parsed again."""
+    """Any text is parsed or raises InvalidQuery. The text of a parsed query is parsed as the same query."""
     try:
         query = parse_query(text, NOW)
     except InvalidQuery:
@@ -121,13 +121,15 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 
 def test_a_frozen_query_is_of_the_past() -> None:
-    """Jobs enqueued at or after the instant are left out, and an earlier bound stays."""
+    """A frozen query ends at the given instant, or at its own earlier end."""
     assert parse_query("state:failed", NOW).frozen(NOW).until == NOW
     assert parse_query("until:1h", NOW).frozen(NOW).until == NOW - 3_600
 
 
 def test_options_beside_a_query_narrow_it() -> None:
-    """A state or an instant given beside the text narrows the query; the same field in both is a fault."""
+    """
+    A state or instant beside the text of a query is added to the query. The same field in both raises InvalidQuery.
+    """
     assert list_query("failed", "code:x since:2h", NOW - 60, NOW) == JobQuery(
         states=("failed",), codes=("x",), since=NOW - 60
     )
@@ -138,5 +140,5 @@ def test_options_beside_a_query_narrow_it() -> None:
 
 @pytest.mark.parametrize(("sign", "fitting"), [(">", [2]), (">=", [1, 2]), ("<", [0]), ("<=", [0, 1]), ("=", [1])])
 def test_bounds_of_the_cost(sign: Any, fitting: list[int]) -> None:
-    """Each sign has its arithmetical meaning."""
+    """Each sign of a cost (>, >=, <, <=, =) compares as in arithmetic."""
     assert [count for count in range(3) if Cost(sign, 1).holds(count)] == fitting

@@ -1,4 +1,4 @@
-"""Settings are read in one place, report all faults together, make their documentation, and never show secrets."""
+"""Settings: all faults are reported together, the documentation is made from them, and secrets are never shown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SECRET = "planted-secret-value"
 
 
 def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two wrong variables make one error with both names and expectations, and without the values."""
+    """Two wrong variables raise one error, which has both names and expected ranges and not the values."""
     monkeypatch.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     monkeypatch.setenv("RETOUCH_LEASE_S", SECRET)
     with pytest.raises(SettingsError) as caught:
@@ -30,7 +30,7 @@ def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ("wrong", "named"), [({"backoff_base_s": 10, "backoff_cap_s": 5}, "backoff_cap_s"), ({"lease_s": 1}, "lease_s")]
 )
 def test_settings_are_checked_against_each_other(wrong: dict[str, float], named: str) -> None:
-    """A value that is valid alone but not together with another setting is refused."""
+    """A value that does not fit to another setting is refused, and the error names the setting."""
     with pytest.raises(SettingsError, match=named):
         Settings.load(**wrong)
 
@@ -46,13 +46,15 @@ def test_settings_are_checked_against_each_other(wrong: dict[str, float], named:
     ],
 )
 def test_networks_are_read_from_text(monkeypatch: pytest.MonkeyPatch, text: str, networks: tuple[str, ...]) -> None:
-    """The unsafe setting takes a list of networks, or a word for all or none."""
+    """
+    The variable for private networks accepts a list of networks, "1" or "all" for all, and "0" or nothing for none.
+    """
     monkeypatch.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", text)
     assert Settings.load().dangerous_allow_private_networks == networks
 
 
 def test_no_secret_in_repr_or_dump() -> None:
-    """Neither the `repr` nor a dump of the settings contains the key."""
+    """Neither the `repr` nor the JSON of the settings contains a key or password."""
     settings = Settings.load(pix2pix_key=SECRET, flower_basic_auth=f"me:{SECRET}")
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
 
@@ -60,7 +62,9 @@ def test_no_secret_in_repr_or_dump() -> None:
 def test_the_table_masks_secrets_and_passwords(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`retouch settings --json` shows that a secret is set, and a Redis URL without its password."""
+    """
+    `retouch settings --json` prints asterisks for a secret that is set and for the user and password of a Redis URL.
+    """
     monkeypatch.setenv("RETOUCH_PIX2PIX_KEY", SECRET)
     monkeypatch.setenv("RETOUCH_REDIS_URL", f"redis://user:{SECRET}@redis.internal:6379/0")
     settings_table.show(as_json=True)
@@ -75,7 +79,7 @@ def test_the_table_masks_secrets_and_passwords(
 def test_the_table_says_units_defaults_and_origins(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each row has the value in force beside its default, the unit and where it came from."""
+    """Each row of the table has the current value, the unit, the default and the origin of the value."""
     monkeypatch.delenv("RETOUCH_LEASE_S", raising=False)
     monkeypatch.setenv("RETOUCH_BACKOFF_CAP_S", "60")
     monkeypatch.setenv("COLUMNS", "200")
@@ -86,19 +90,19 @@ def test_the_table_says_units_defaults_and_origins(
 
 
 def test_every_setting_is_documented_from_the_model() -> None:
-    """`docs/settings.md` is what `python -m retouch_ops.settings_docs` writes, and no setting lacks a description."""
+    """`docs/settings.md` is the page that settings_docs makes, and each setting has a description."""
     assert settings_docs.PAGE.read_text() == settings_docs.page()
     assert all(field.description for field in Settings.model_fields.values())
 
 
 def test_names_that_durations_promise() -> None:
-    """Every setting that is a duration has a name in `_s`, and seconds as its unit."""
+    """Every setting whose name ends in `_s`, except for rate_per_s, has the unit seconds."""
     durations = [name for name in Settings.model_fields if name.endswith("_s") and name != "rate_per_s"]
     assert {settings_table.unit(name) for name in durations} == {"seconds"}
 
 
 def test_a_running_stack_gives_way_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If RETOUCH_REDIS_URL is set, the record of a local stack is not read."""
+    """If RETOUCH_REDIS_URL is set, it is used instead of the Redis of a running local stack."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://elsewhere:6379/0")
     stack_discovery.adopt_running_stack()
     assert Settings.load().redis_url == "redis://elsewhere:6379/0"

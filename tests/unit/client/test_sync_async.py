@@ -1,4 +1,4 @@
-"""Code that is written once for threads and event loops, and the two clients made from it."""
+"""Code that is written once and runs in threads and on event loops, and the two clients that use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAIRS = [(EditQueue, AsyncEditQueue), (Job, AsyncJob), (EditResult, AsyncEditRes
 
 
 class Store:
-    """A store whose client returns the reply at once, or an awaitable for it."""
+    """A class with one method for both ways of calling; its client returns a reply or an awaitable of a reply."""
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -35,26 +35,26 @@ async def later() -> int:
 
 
 def test_one_method_runs_both_ways() -> None:
-    """The same method returns its value to a plain call, and to an `await` on an event loop."""
+    """The same method returns its value to a plain call, and to an `await` of its `awaited` form."""
     assert Store(lambda: 3).double(plus=1) == 7
     assert asyncio.run(Store(later).double.awaited(plus=1)) == 9
     assert asyncio.run(Store(lambda: 3).double.awaited()) == 6
 
 
 def test_an_error_comes_through_as_it_is() -> None:
-    """A plain call raises the error from inside the coroutine."""
+    """A plain call raises the error that its coroutine raises."""
     with pytest.raises(ZeroDivisionError):
         Store(lambda: 1 // 0).double()
 
 
 def test_work_for_an_event_loop_is_refused_in_a_thread() -> None:
-    """Without an event loop, code that would wait for one raises an error instead of hanging."""
+    """A plain call raises AssertionError, instead of hanging, if its coroutine would wait for an event loop."""
     with pytest.raises(AssertionError, match="must be awaited"):
         Store(later).double()
 
 
 def test_a_walk_that_is_left_is_closed() -> None:
-    """An iteration that is left early is closed, as with a plain generator."""
+    """Closing the iterator of `iterate_sync` early closes its async generator."""
     closed = []
 
     async def numbers() -> AsyncGenerator[int, None]:
@@ -85,7 +85,7 @@ def test_both_clients_have_one_surface(plain: type, awaited: type) -> None:
 
 
 def test_waiting_ends_with_the_signal_or_the_time() -> None:
-    """Both kinds of wait return when the signal is set, or when the time is over."""
+    """With threads and with asyncio, a wait ends when its time is over or when the signal is set."""
 
     async def wait(concurrency: Concurrency) -> list[Any]:
         signal = concurrency.signal()

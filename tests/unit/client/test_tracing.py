@@ -1,4 +1,4 @@
-"""Traces without a collector: what they cost a job, which spans are kept, which exporters there are."""
+"""Traces without a collector: how many bytes they add to a job, which spans are sampled, and which exporters exist."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEPT, DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
 
 
 def test_a_job_without_traces_costs_nothing() -> None:
-    """While traces are off, jobs are enqueued as they are, and no header is sent."""
+    """While traces are off, jobs are enqueued unchanged, and no header is added."""
     tracing = open_tracing(Settings())
     jobs = [NewJob("ed_1", JobSpec("acme", {}, 60.0).to_json(), "acme", "normal", 60.0)]
     with tracing.enqueue(jobs) as (traced, _):
@@ -32,7 +32,7 @@ def test_a_job_without_traces_costs_nothing() -> None:
 
 
 def test_a_trace_is_in_the_spec() -> None:
-    """The trace is read back from a spec, and takes 66 bytes of it; the look-up of a key stays one."""
+    """The trace adds 66 bytes to a spec and is read from it. A job without a spec gets no trace."""
     spec = JobSpec("acme", {"prompt": 'a } and a "', "steps": 20}, 60.0, tags={"order": "17"}).to_json()
     job = NewJob("ed_1", spec, "acme", "normal", 60.0)
     text = traced_job(job, TRACE).spec_json
@@ -43,7 +43,10 @@ def test_a_trace_is_in_the_spec() -> None:
 
 @pytest.mark.parametrize(("sampled", "kept"), [(True, KEPT), (False, DROPPED)])
 def test_attempts_are_kept_with_their_enqueue(sampled: bool, kept: Decision) -> None:
-    """A span that links to one that was kept is kept, whatever the sampler says of new traces; others follow it."""
+    """
+    A span with a link to a sampled span is sampled, whatever the root sampler decides. Without such a link the root
+    sampler decides.
+    """
     context = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED if sampled else 0))
     links = [Link(context)]
     assert AsLinked(ALWAYS_OFF).should_sample(None, 3, "retouch.attempt", links=links).decision is kept
@@ -52,7 +55,9 @@ def test_attempts_are_kept_with_their_enqueue(sampled: bool, kept: Decision) -> 
 
 
 def test_exporters() -> None:
-    """`OTEL_TRACES_EXPORTER` names one, several or none; the default is OTLP."""
+    """
+    `exporters` returns the exporters that `OTEL_TRACES_EXPORTER` names, an empty list for "none", and OTLP by default.
+    """
     assert [kind.__name__ for kind in exporters({})] == ["OTLPSpanExporter"]
     assert exporters({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) == []
     assert exporters({"OTEL_TRACES_EXPORTER": "console"}) == [ConsoleSpanExporter]
@@ -67,7 +72,7 @@ def test_exporters() -> None:
     ],
 )
 def test_an_exporter_that_we_do_not_have(name: str, value: str, expected: str) -> None:
-    """A variable that asks for another exporter or protocol is an error, as a wrong setting is."""
+    """A variable that names an unknown exporter or protocol raises SettingsError with the accepted values."""
     with pytest.raises(SettingsError) as error:
         exporters({name: value})
     assert error.value.faults == [f"{name}: {expected}"]

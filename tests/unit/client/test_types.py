@@ -1,4 +1,4 @@
-"""The clients are typed for their users."""
+"""The clients have types that type checkers of callers can read."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def test_the_clients_types_are_what_callers_expect() -> None:
 
 
 def test_retouch_says_that_it_is_typed() -> None:
-    """The package ships the marker that makes type checkers read its annotations."""
+    """The package contains py.typed, which makes type checkers read its annotations."""
     assert (ROOT / "retouch" / "py.typed").exists()

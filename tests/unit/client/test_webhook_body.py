@@ -1,4 +1,4 @@
-"""The body of a webhook stays under its limit for the largest edits, and names what was cut."""
+"""The body of a webhook is shortened to its limit for the largest edits, and names the parts that were cut."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_URL = "https://shop.example/" + "é" * 2_027
 
 
 def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: bool) -> dict[str, Any]:
-    """Return an event of the largest possible edit, with one letter repeated."""
+    """Return an event with the largest prompt, its tags and message filled with one letter."""
     image = {"url": "https://retouch.example/files/" + "a" * 300, "thumbnail_url": "b" * 300, "sha256": "c" * 64}
     data = {
         "job_id": "ed_1",
@@ -44,7 +44,8 @@ def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: boo
 )
 def test_no_accepted_edit_makes_a_longer_body(letter: str, tags: int, results: int, extra: int, failed: bool) -> None:
     """
-    However many bytes its letters take, the body is short enough and JSON, and names exactly the parts that were cut.
+    For letters of any number of bytes, the body is JSON within the limit, and `truncated` names exactly the parts that
+    were cut.
     """
     whole = event(letter, tags, results, extra, failed=failed)
     body = event_body(whole)
@@ -73,7 +74,7 @@ def test_the_largest_edit_keeps_the_start_of_each_part(letter: str) -> None:
 
 
 def test_a_body_that_fits_is_not_touched() -> None:
-    """An event of 20,000 bytes is sent whole; one byte more loses `extra` alone."""
+    """A body of exactly the limit is sent unchanged; with one byte more, only `extra` is left out."""
     data: dict[str, Any] = {"tags": {}, "edit": {"prompt": "p", "extra": {"x": ""}}}
     whole = {"type": "edit.running", "timestamp": "", "data": data}
     room = BODY_MOST_BYTES - len(event_body(whole))

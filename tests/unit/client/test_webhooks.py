@@ -1,4 +1,4 @@
-"""Our signatures and those of two independent libraries verify each other, and no changed request verifies."""
+"""Our signatures and those of two independent libraries verify each other, and a changed request does not verify."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def library(request: pytest.FixtureRequest) -> Any:
 
 
 def test_what_we_sign_is_verified_elsewhere(library: Any) -> None:
-    """Both independent libraries verify our signature of our bytes."""
+    """Both independent libraries verify a body that we signed."""
     assert library(SECRET).verify(BODY, sign(BODY, "evt_1", int(time.time()), [SECRET])) in (json.loads(BODY), None)
 
 
 def test_both_keys_sign_during_a_rotation(library: Any) -> None:
-    """During a rotation, a receiver with the old or the new secret verifies."""
+    """A request that is signed with two secrets verifies with each of them."""
     headers = sign(BODY, "evt_1", int(time.time()), [SECRET, OTHER])
     for secret in (SECRET, OTHER):
         assert library(secret).verify(BODY, headers) in (json.loads(BODY), None)
@@ -62,7 +62,7 @@ def test_what_others_sign_is_verified_here() -> None:
 
 @given(st.binary(max_size=200), st.text("abcdefghij_-", min_size=1), st.integers(0, 2**33))
 def test_any_bytes_are_signed_as_they_are(body: bytes, identity: str, stamp: int) -> None:
-    """The signature covers the raw bytes: they verify unchanged, and one more byte does not."""
+    """The signature covers the raw bytes: the same bytes verify, and with one more byte they do not."""
     text = json.dumps([body.hex()]).encode()
     headers = sign(text, identity, stamp, [SECRET])
     assert list(verify_webhook(text, headers, SECRET, now=stamp)) == [body.hex()]
@@ -84,7 +84,7 @@ def test_any_bytes_are_signed_as_they_are(body: bytes, identity: str, stamp: int
     ],
 )
 def test_a_changed_header_does_not_verify(change: dict[str, str]) -> None:
-    """Another id, time or signature is refused, and no error contains the secret."""
+    """A request with a changed id, timestamp or signature is refused, and the error does not contain the secret."""
     headers = {**sign(BODY, "evt_1", NOW, [SECRET]), **change}
     with pytest.raises(WebhookNotVerified) as caught:
         verify_webhook(BODY, headers, SECRET, now=NOW)
@@ -93,7 +93,7 @@ def test_a_changed_header_does_not_verify(change: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("missing", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_a_missing_header_does_not_verify(missing: str) -> None:
-    """Each of the three headers is required."""
+    """A request without one of the three headers is refused, and the error names the header."""
     headers = sign(BODY, "evt_1", NOW, [SECRET])
     del headers[missing]
     with pytest.raises(WebhookNotVerified, match=missing):
@@ -102,7 +102,7 @@ def test_a_missing_header_does_not_verify(missing: str) -> None:
 
 @pytest.mark.parametrize("away_s", [-301, 301])
 def test_an_old_or_future_request_does_not_verify(away_s: int) -> None:
-    """A recorded request is refused if it is sent again more than five minutes later."""
+    """A request whose timestamp is more than five minutes away from now, in the past or the future, is refused."""
     headers = sign(BODY, "evt_1", NOW, [SECRET])
     with pytest.raises(WebhookNotVerified, match="s old"):
         verify_webhook(BODY, headers, SECRET, now=NOW + away_s)
@@ -110,20 +110,23 @@ def test_an_old_or_future_request_does_not_verify(away_s: int) -> None:
 
 
 def test_a_signed_body_that_is_no_json_is_not_verified() -> None:
-    """Every fault of a request raises the same error, `WebhookNotVerified`."""
+    """A correctly signed body that is not JSON raises `WebhookNotVerified`."""
     with pytest.raises(WebhookNotVerified):
         verify_webhook(b"<html>", sign(b"<html>", "evt_1", NOW, [SECRET]), SECRET, now=NOW)
 
 
 def test_a_secret_has_the_form_of_the_standard() -> None:
-    """A secret is `whsec_` and 24 to 64 random bytes in base64, never the same twice."""
+    """A new secret is `whsec_` and 32 random bytes in base64; two secrets differ."""
     assert len(base64.b64decode(SECRET.removeprefix("whsec_"), validate=True)) == 32
     assert SECRET.startswith("whsec_")
     assert SECRET != OTHER
 
 
 def test_the_old_secret_signs_until_its_time_is_over() -> None:
-    """A receiver has two signing keys during a rotation and one after it; its `repr` shows neither."""
+    """
+    A receiver has two signing keys during a rotation and one key after it. Its `repr` contains no secret and no
+    address.
+    """
     receiver = Receiver("rc_1", "acme", "https://a.example/hook", SECRET, OTHER, old_until=100.0)
     assert receiver.signing_keys(99.0) == [SECRET, OTHER]
     assert receiver.signing_keys(100.0) == [SECRET]

@@ -1,4 +1,4 @@
-"""The files that the console sends: those of others equal their manifest, and none loads anything from outside."""
+"""The files that the console sends: third-party files equal their manifest, and no file loads anything from outside."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ OURS = {"console.css", "console.js", "history.js", "mark.svg", "vendored.json"}
 @pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
 def test_vendored_files_are_as_they_came(entry: dict[str, Any]) -> None:
     """
-    Each file of others has name, version, licence and the right SHA-256 in the manifest, with the licence's text beside
-    it.
+    The manifest has the name, version, licence and SHA-256 of each third-party file; a file with the licence's text
+    exists.
     """
     assert hashlib.sha256((STATIC / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", entry["version"])
@@ -37,13 +37,13 @@ def test_every_file_is_ours_or_in_the_manifest() -> None:
 
 
 def test_our_files_name_no_other_host() -> None:
-    """Style sheet, script and templates load nothing from outside."""
+    """Our style sheet, scripts and templates load nothing from another host."""
     ours = [*(STATIC / name for name in OURS - {"mark.svg", "vendored.json"}), *STATIC.parent.glob("templates/*.html")]
     assert [path.name for path in ours if re.search(r"https?://|(?<!asset_)url\(|@import", path.read_text())] == []
 
 
 def test_templates_escape_everything() -> None:
-    """No template marks a text as safe or disables escaping."""
+    """Autoescaping is on; no template marks a text as safe, disables escaping or has inline script or style."""
     assert rendering.environment().autoescape is True
     for path in STATIC.parent.glob("templates/*.html"):
         text = path.read_text()
@@ -53,12 +53,17 @@ def test_templates_escape_everything() -> None:
 
 @pytest.mark.parametrize("name", ["../pages.py", "console.css/..", "vendored.json", "nothing.js", ".css", ""])
 def test_only_files_of_known_types_are_sent(name: str) -> None:
-    """A name that leads out of the folder, or to a file of another type, is not found."""
+    """
+    `asset` returns None for a name outside the folder, for another type of file, and for a file that does not exist.
+    """
     assert assets.asset(name) is None
 
 
 def test_every_colour_is_a_token() -> None:
-    """The style sheet has colours only in its tokens, so that both themes define all of them."""
+    """
+    The rules of the style sheet use colours only as tokens, and the light, dark and automatic themes define all of
+    them.
+    """
     sheet = (STATIC / "console.css").read_text()
     rules = sheet[sheet.index("*, ::before") :]
     allowed = {"#fff", "#f2f2f0"}  # over photographs, which are the same in both themes

@@ -1,4 +1,4 @@
-"""The browser's tests leave out no route of the console: a new one fails here until a page or an action has it."""
+"""The browser tests cover each route of the console: a new route fails here until a page or an action has it."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def done_by_all_means() -> set[str]:
 
 
 def test_each_page_is_opened() -> None:
-    """Each route that is read is a page of `PAGE_ROUTES`, or a part of one; none of these rows is out of date."""
+    """The routes for GET are exactly the pages of `PAGE_ROUTES` and the parts of pages in `PARTS`."""
     read = {route.path for route in routes() if (route.methods or set()) & SAFE}
     assert read == {*PAGE_ROUTES.values(), *PARTS}
 
 
 def test_each_action_is_done() -> None:
-    """Each route that changes something is done by mouse and by keyboard, with and without JavaScript."""
+    """Each route that changes something has a browser test by mouse and by keyboard, with and without JavaScript."""
     changing = {f"POST {route.path}" for route in routes() if (route.methods or set()) - SAFE}
     assert changing == done_by_all_means()

@@ -1,4 +1,4 @@
-"""The line of a learnt limit: its corners lie in the box, in order, and end at now."""
+"""The plotted line of a learnt limit: its corners are inside the plot, in the order of time, and end at the present."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def corners(points: str) -> list[tuple[float, ...]]:
 
 
 def test_a_limit_without_changes_is_a_level_line() -> None:
-    """Without any step the line goes from three days ago until now at one height."""
+    """Without steps the line is level from three days ago until now."""
     plot = limit_plot([], 5, NOW)
     first, last = corners(plot.points)
     assert (first[0], last[0], first[1]) == (0.0, float(WIDTH), last[1])
@@ -26,7 +26,7 @@ def test_a_limit_without_changes_is_a_level_line() -> None:
 
 
 def test_a_step_has_two_corners() -> None:
-    """The line is level up to an instant and from then on: it never slopes."""
+    """Each part of the line is level or vertical: a step has two corners at its instant."""
     plot = limit_plot([LimitStep(NOW - 200, 4), LimitStep(NOW - 100, 2)], 2, NOW)
     found = corners(plot.points)
     assert [round(x) for x, _ in found] == [0, 0, 0, 500, 500, 1000]
@@ -36,7 +36,7 @@ def test_a_step_has_two_corners() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 2 * SPAN_S), st.integers(1, 15)), max_size=40), st.integers(1, 15))
 def test_the_line_stays_in_its_box(ages: list[tuple[float, int]], limit: int) -> None:
-    """Whatever the steps are, every corner is in the box and none is left of the one before."""
+    """For any steps, every corner is inside the plot, and no corner is to the left of the previous corner."""
     steps = [LimitStep(NOW - age, to) for age, to in sorted(ages, reverse=True)]
     found = corners(limit_plot(steps, limit, NOW).points)
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in found)

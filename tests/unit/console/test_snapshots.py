@@ -1,4 +1,4 @@
-"""The cache of readings that many tabs share."""
+"""The cache of values that many browser tabs share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from retouch_producer.gateway.console.snapshots import Snapshots
 
 def test_twenty_threads_read_once() -> None:
     """
-    Twenty threads cause one reading for each scope: a thread waits for a reading of its scope that is in progress.
+    Twenty threads cause one read for each of two scopes: a thread waits for a read of its scope that is in progress.
     """
     snapshots, reads, seen = Snapshots[int](keep_s=60), Counter[str](), list[int]()
     may_end = threading.Event()
@@ -34,7 +34,7 @@ def test_twenty_threads_read_once() -> None:
 
 
 def test_a_reading_ends() -> None:
-    """A reading is made again when it is too old, and after a change by hand."""
+    """A value is read again when it is too old, and after `forget`."""
     numbers = iter(range(9))
     fleeting, lasting = Snapshots[int](keep_s=0), Snapshots[int](keep_s=60)
     assert [fleeting.get("", lambda: next(numbers)) for _ in range(2)] == [0, 1]

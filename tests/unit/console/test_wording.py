@@ -27,7 +27,7 @@ from retouch_producer.gateway.console.money import Spent
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    """A duration has its two largest units, with few enough digits to read at a glance."""
+    """A duration is written with at most its two largest units, or with three digits if it is below a minute."""
     assert wording.duration(seconds) == text
 
 
@@ -43,7 +43,10 @@ def test_instants() -> None:
 
 
 def test_words_and_money() -> None:
-    """Nouns agree with their numbers, code is separated from text, and a cost is shown only if a price is set."""
+    """
+    Numbers have the right plural and unit, a cost is written only if there is a price, code and ids in a text are
+    marked, and a sentence has a capital and a full stop.
+    """
     assert [wording.plural(number, "call") for number in (0, 1, 1_200)] == ["0 calls", "1 call", "1,200 calls"]
     assert wording.calls(2, 0.0125) == "2 calls · 0.03"
     assert wording.calls(1, 0) == "1 call"
@@ -60,7 +63,7 @@ def test_words_and_money() -> None:
 
 
 def test_a_bar_is_its_parts() -> None:
-    """The parts of a bar are adjacent and fill it; the bar of a day without calls is empty."""
+    """The parts of a bar are adjacent and fill the bar; without calls every part has width 0."""
     assert Spent(6, 2, 1, 1).parts == [
         ("useful", 6, 0.0, 60.0),
         ("repeated", 2, 60.0, 20.0),
@@ -71,7 +74,7 @@ def test_a_bar_is_its_parts() -> None:
 
 
 def test_what_happened_in_one_millisecond_stands_in_order() -> None:
-    """Steps with equal instants are ordered: attempt, then its POST, then the answer, then the failure."""
+    """Steps with equal instants have this order: attempt, POST, answer, failure."""
     record = JobRecord(
         id="ed_1",
         spec=JobSpec("acme", {"prompt": "x"}, 60.0),

@@ -17,7 +17,10 @@ from tests.process_watch import eventually
 
 @contextmanager
 def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
-    """Context manager that starts a waiting thread for each name, in this order; yields the list of admitted names."""
+    """
+    Context manager that starts a waiting thread for each name, in this order. It yields the list of the names that have
+    been admitted so far. The first letter of a name is its group.
+    """
     served: list[str] = []
     threads = []
 
@@ -36,7 +39,8 @@ def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
 
 def test_a_newcomer_is_served_after_one_of_each_other_group() -> None:
     """
-    With room for one, the first waiter of group c is third, though six of group a and four of group b came before.
+    With room for one at a time, groups take turns: the first waiter of group c is third, although ten waiters of groups
+    a and b came before.
     """
     limiter = FairLimiter(1, 1)
     with ExitStack() as first:
@@ -56,7 +60,10 @@ def test_one_group_leaves_a_place_free() -> None:
 
 
 def test_room_is_counted_by_amount() -> None:
-    """Work that is too large for the free room waits; smaller work does not overtake it, and no share is exceeded."""
+    """
+    An amount above the share of a group counts as the whole share. An amount that does not fit into the free room is
+    not admitted.
+    """
     limiter = FairLimiter(100, 60)
     with limiter.hold("a", 1_000):
         with pytest.raises(TimeoutError), limiter.hold("a", 1, within_s=0):
@@ -70,9 +77,7 @@ def test_room_is_counted_by_amount() -> None:
 
 
 def test_who_gives_up_holds_nobody() -> None:
-    """
-    If a waiter gives up, a smaller one behind it is admitted; afterwards nothing of the two is left in the limiter.
-    """
+    """After a large waiter has given up, a smaller waiter is admitted, and in the end the limiter is empty."""
     limiter = FairLimiter(10, 10)
     with limiter.hold("a", 5):
         with pytest.raises(TimeoutError), limiter.hold("b", 6, within_s=0):

@@ -1,4 +1,6 @@
-"""JSON bodies: every accepted value can be stored and written, and one bad item does not fail its batch."""
+"""
+JSON bodies: every accepted value can be written again, and an item that cannot be written does not fail its batch.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(TEXT, VALUES, max_size=4), st.booleans())
 def test_what_was_parsed_can_be_written(body: dict[str, Any], escaped: bool) -> None:
-    """Any JSON, with any code points in names and values, escaped or raw, is refused or can be written as UTF-8."""
+    """Any JSON object, with any code points, is refused or can be written as UTF-8 with the same content."""
     sent = json.dumps(body, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     try:
         parsed = parse_object(sent)
@@ -52,7 +54,10 @@ def test_what_was_parsed_can_be_written(body: dict[str, Any], escaped: bool) -> 
     ],
 )
 def test_malformed_bodies(body: bytes) -> None:
-    """Halves of surrogate pairs, numbers that are not finite, endless nesting and other encodings are refused."""
+    """
+    A body with half a surrogate pair, a number that is not finite, too deep nesting or another encoding is refused as
+    malformed-body.
+    """
     with pytest.raises(ProblemError) as refused:
         parse_object(body)
     assert refused.value.name == "malformed-body"
@@ -69,14 +74,14 @@ def test_malformed_bodies(body: bytes) -> None:
 )
 def test_bodies_that_are_fine(body: bytes, value: object) -> None:
     """
-    A surrogate pair, a byte order mark and an escaped backslash are accepted; if a name comes twice, the last value
-    counts.
+    A body with a surrogate pair, a byte order mark or an escaped backslash is accepted. If a name occurs twice, the
+    last value counts.
     """
     assert parse_object(body) == {"a": value}
 
 
 def test_an_item_that_cannot_be_written() -> None:
-    """An item that cannot be written becomes a problem with the id of its job, and nothing is raised."""
+    """`write_item` returns a problem with the id of the job for an item that cannot be written, and raises nothing."""
     written = json.loads(write_item({"index": 3, "id": "job", "problem": None, "status": 202, "url": "\ud800"}))
     assert (written["index"], written["id"], written["status"]) == (3, "job", 500)
     assert written["problem"]["type"] == "/problems/internal"

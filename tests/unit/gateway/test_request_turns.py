@@ -1,4 +1,4 @@
-"""Requests wait only for others of the same tenant, and a request that waits for something else has no turn."""
+"""A request waits only for other requests of its tenant, and holds no turn while it waits for something else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Route = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class Gateway:
-    """The middleware around a route that begins its answer when the test says so."""
+    """The middleware around the given route. The route gets a function that begins the answer."""
 
     def __init__(self, route: Route) -> None:
         self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING), lambda _: False)
@@ -49,20 +49,20 @@ class Gateway:
 
 
 async def settled() -> None:
-    """Let every task run until it waits for something."""
+    """Let all tasks run until each of them waits for something."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 async def end(*tasks: asyncio.Task[None]) -> None:
-    """Cancel the tasks that still wait."""
+    """Cancel the given tasks, and wait until they have ended."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a test on an event loop."""
+    """Run a coroutine function on a new event loop, for at most 20 seconds."""
 
     async def bounded() -> None:
         async with asyncio.timeout(20):
@@ -95,7 +95,7 @@ def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
 
 @pytest.mark.parametrize("waits", ["turn_given_up", "answer"])
 def test_a_request_that_waits_has_no_turn(waits: str) -> None:
-    """While requests wait for events, or their answers are read slowly, other requests of the tenant run."""
+    """While requests have given up their turn, or have begun to answer, all other requests of the tenant can run."""
 
     async def test() -> None:
         waiting: list[int] = []
@@ -120,7 +120,7 @@ def test_a_request_that_waits_has_no_turn(waits: str) -> None:
 
 
 def test_a_turn_is_taken_again_and_never_lost() -> None:
-    """After waits, failures and cancellations, every turn of the tenant is free again."""
+    """After waits, errors and cancellations, later requests of the tenant still get turns."""
 
     async def test() -> None:
         news = asyncio.Event()

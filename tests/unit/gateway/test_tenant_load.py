@@ -1,4 +1,4 @@
-"""How much of the gateway each tenant uses: who is busy, and that it is forgotten."""
+"""How much of the gateway each tenant uses, which tenant counts as busy, and how fast use is forgotten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from retouch_producer.gateway.http.tenant_load import BUSY_S, BUSY_TIMES, MEMORY
 
 
 class Clock:
-    """A clock that is set by hand."""
+    """A clock that returns `now`, which the test sets."""
 
     now = 1_000.0
 
@@ -32,14 +32,17 @@ def load(clock: Clock) -> TenantLoad:
 
 
 def test_a_tenant_alone_is_never_busy(load: TenantLoad) -> None:
-    """Nobody is slowed down by a tenant that is alone, so it stays."""
+    """A tenant that is alone is not busy, however much it uses."""
     load.note("acme", 100.0)
     assert not load.is_busy("acme")
     assert not load.is_busy("unknown")
 
 
 def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: Clock) -> None:
-    """Use is forgotten within seconds, and a tenant that has gone is no measure for the others."""
+    """
+    A tenant that uses much is busy while another tenant uses little. Use fades within seconds, and a tenant that was
+    not active lately is not compared.
+    """
     load.note("acme", 10.0)
     load.note("small", 0.1)
     assert load.is_busy("acme")
@@ -55,14 +58,14 @@ def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: C
 
 
 def test_tenants_that_use_the_same_are_not_busy(load: TenantLoad) -> None:
-    """Two busy tenants share one process, until a third one uses little."""
+    """A tenant that uses much is not busy if the only other tenant uses just as much."""
     for tenant in ("a", "b"):
         load.note(tenant, 10.0)
     assert not load.is_busy("a")
 
 
 def test_timed_adds_the_duration_and_reports_it(load: TenantLoad, clock: Clock) -> None:
-    """A block that raises counts too."""
+    """The duration of a block is added and reported to `on_note`, also if the block raises."""
     noted: list[tuple[str, float]] = []
     load.on_note = lambda tenant, seconds: noted.append((tenant, seconds))
     with suppress(ZeroDivisionError), load.timed("acme"):
@@ -74,7 +77,10 @@ def test_timed_adds_the_duration_and_reports_it(load: TenantLoad, clock: Clock) 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.floats(0.0, 5.0), st.floats(0.0, 3.0)), max_size=60))
 def test_who_is_busy_uses_much_more_than_another(steps: list[tuple[str, float, float]]) -> None:
-    """However tenants come and go: who is busy uses much, and four times what another one used a moment ago."""
+    """
+    After any steps, a busy tenant has used at least BUSY_S, and at least BUSY_TIMES as much as the tenant that used
+    least.
+    """
     clock = Clock()
     load = TenantLoad(clock)
     for tenant, seconds, pause_s in steps:

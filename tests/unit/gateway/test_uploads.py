@@ -19,15 +19,15 @@ def part(disposition: bytes, content: bytes) -> bytes:
 
 def test_the_first_file_is_taken() -> None:
     """
-    The first file counts, whatever fields come before it and files after it; a field whose text mentions a filename is
-    no file.
+    The first file of a form is returned, although a field comes before it and another file after it. A field with the
+    name `filename` is not a file.
     """
     form = part(b'name="filename"', b"a field") + part(b'name="a"; filename="a.png"', b"first")
     assert _file_in_form(form + part(b'name="b"; filename="b.png"', b"second") + END, KIND) == b"first"
 
 
 def test_a_large_file_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No temporary file is created, since the container's disk is read-only and the body is in memory anyway."""
+    """A large file is parsed without a temporary file, since the disk of the container is read-only."""
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     content = bytes(3_000_000)
     assert _file_in_form(part(b'name="a"; filename="a.png"', content) + END, KIND) == content
@@ -35,7 +35,7 @@ def test_a_large_file_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("count", [100, 101])
 def test_parts_are_counted(count: int) -> None:
-    """A form may have a hundred parts; parsing a million would take seconds."""
+    """A form with a hundred parts is accepted; a form with more is refused as malformed-body."""
     form = part(b'name="a"; filename="a.png"', b"first") + part(b'name="n"', b"") * (count - 1) + END
     if count == 100:
         assert _file_in_form(form, KIND) == b"first"
@@ -46,19 +46,19 @@ def test_parts_are_counted(count: int) -> None:
 
 @pytest.mark.parametrize("headers", [b"X: y\r\n" * 9, b"X: " + b"y" * 5_000 + b"\r\n"])
 def test_headers_of_a_part_are_bounded(headers: bytes) -> None:
-    """A part has at most eight headers of some 4 KB each."""
+    """A part with nine headers, or with a header of 5,000 bytes, is refused as malformed-body."""
     with pytest.raises(ProblemError, match="malformed-body"):
         _file_in_form(b"--x\r\n" + headers + b"\r\nz\r\n" + END, KIND)
 
 
 @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=" + "x" * 300])
 def test_a_form_needs_a_boundary(kind: str) -> None:
-    """A form without a boundary, or with one that is too long, is refused."""
+    """A form whose content type has no boundary, or a boundary that is too long, is refused."""
     with pytest.raises(ProblemError, match="malformed-body"):
         _file_in_form(part(b'name="a"; filename="a.png"', b"first") + END, kind)
 
 
 def test_a_form_that_was_cut_has_no_file() -> None:
-    """A file whose end is missing is refused."""
+    """A form whose end is missing is refused."""
     with pytest.raises(ProblemError, match="invalid-request"):
         _file_in_form(part(b'name="a"; filename="a.png"', b"first"), KIND)

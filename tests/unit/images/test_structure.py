@@ -1,4 +1,4 @@
-"""The cost of decoding a file is known before decoding begins, and metadata never reaches a decoder."""
+"""The cost of decoding a file is known before decoding begins, and no decoder gets metadata."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def segment(marker: int, data: bytes = b"") -> bytes:
 
 
 def scan(first: int = 0, last: int = 0, bits: int = 0x01) -> bytes:
-    """Return a scan without data: ten bytes that cost a decoder a pass over all pixels."""
+    """Return a JPEG scan without data: ten bytes that make a decoder go over all pixels once."""
     return segment(0xDA, bytes([1, 1, 0, first, last, bits]))
 
 
@@ -76,19 +76,19 @@ def test_many_scans_are_refused_before_decoding() -> None:
 
 @pytest.mark.usefixtures("no_decoder")
 def test_scans_of_tiny_pictures_are_bounded_too() -> None:
-    """However few pixels there are, a file has a bounded number of scans."""
+    """The number of scans is limited even for a picture of 8 x 8 pixels."""
     assert "expected at most 2000 parts" in refused(jpeg(scan() * 2_001, side=8))
 
 
 @pytest.mark.usefixtures("no_decoder")
 def test_an_end_inside_a_comment_hides_no_scans() -> None:
-    """Scans are counted beyond a comment that contains the end marker."""
+    """If a comment contains the bytes of the end marker, the scans after it are counted too."""
     assert "(701 scans)" in refused(jpeg(scan() + segment(0xFE, b"\xff\xd9") + scan() * 700))
 
 
 @pytest.mark.usefixtures("no_decoder")
 def test_arithmetic_coding_counts_eight_times() -> None:
-    """A scan with arithmetic coding costs several times as much, and counts as eight."""
+    """A scan with arithmetic coding counts as eight scans, since its decoding takes longer."""
     assert "got 640 (80 scans)" in refused(jpeg(scan() * 80, frame=0xCA))
 
 
@@ -104,18 +104,21 @@ def test_arithmetic_coding_counts_eight_times() -> None:
     ids=["comments", "tables", "texts", "empty data"],
 )
 def test_files_of_very_many_parts_are_refused(data: bytes) -> None:
-    """Thousands of tiny chunks, or of tables, are refused before Python code walks them."""
+    """
+    A file with thousands of tiny segments, tables or chunks is refused, since Python code would have to read each of
+    them.
+    """
     assert "parts in the file" in refused(data)
 
 
 def test_what_follows_the_image_is_not_counted() -> None:
-    """A film after the picture, as phones append it, is not counted, whatever bytes it contains."""
+    """Bytes after the end of the picture, such as a film that a phone appends, are not counted."""
     data = saved(noise(), "JPEG", progressive=True)
     assert isinstance(check(data + scan() * 5_000), ValidImage)
 
 
 def test_what_encoders_make_is_accepted() -> None:
-    """A progressive JPEG of a real encoder has ten scans, which is allowed at any accepted size."""
+    """A progressive JPEG of a real encoder has ten scans; ten scans are within the limit at any accepted size."""
     structure = structure_of(saved(noise(), "JPEG", progressive=True), "JPEG")
     assert structure.scans == 10
     assert 40 * structure.scans < ImageLimits().max_scan_megapixels
@@ -132,7 +135,7 @@ def test_outputs_may_cost_more() -> None:
 @pytest.mark.parametrize("name", [b"iCCP", b"zTXt", b"iTXt"])
 @pytest.mark.parametrize("is_after", [False, True])
 def test_metadata_of_a_png_is_never_inflated(name: bytes, is_after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Profiles and texts that would inflate a thousandfold are skipped, wherever they are."""
+    """Compressed profiles and texts of a PNG are never decompressed, before and after the image data."""
     monkeypatch.setattr("PIL.PngImagePlugin._safe_zlib_decompress", lambda _data: pytest.fail("metadata was inflated"))
     method = {b"iCCP": b"k\0\0", b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0"}[name]
     bombs = [(name, method + zlib.compress(bytes(900_000)))] * 20
@@ -173,7 +176,7 @@ def test_no_pixel_changes_without_metadata(kind: str, mode: str, options: dict[s
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_made_upright(kind: str, orientation: int) -> None:
-    """In each format, a thumbnail is turned upright by the EXIF orientation, as Pillow would turn it."""
+    """In each format a thumbnail is turned as Pillow turns a picture with this EXIF orientation."""
     image = Image.linear_gradient("L").resize((60, 40)).convert("RGB")
     image.paste("red", (0, 0, 20, 10))
     exif = Image.Exif()
@@ -193,5 +196,5 @@ def red_corners(image: Image.Image) -> list[bool]:
 
 @pytest.mark.parametrize("exif", [b"", b"Exif\0\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff" + bytes(20)])
 def test_broken_exif_means_upright(exif: bytes) -> None:
-    """Without an orientation in the EXIF block, or with a broken one, the picture is not turned."""
+    """`orientation_of` returns 1 (upright) for EXIF data that is empty, has no orientation or is broken."""
     assert orientation_of(exif) == 1

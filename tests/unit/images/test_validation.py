@@ -1,4 +1,4 @@
-"""Bytes that claim to be an image: what is accepted, what is refused with which message, and thumbnails."""
+"""Bytes that claim to be an image: which are accepted, which are refused with which message, and thumbnails."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def fault(data: bytes, limits: ImageLimits | None = None) -> ImageFault:
     ],
 )
 def test_every_kind_of_good_image_is_accepted(kind: str, mode: str, options: dict[str, object]) -> None:
-    """Each format and colour mode in use is accepted and described; each has a thumbnail."""
+    """An image in each format and colour mode is accepted with its size and hash, and has a thumbnail."""
     image = (
         drawing("L").convert("I").point(lambda value: value * 200).convert(mode) if mode == "I;16" else drawing(mode)
     )
@@ -96,7 +96,7 @@ def test_every_kind_of_good_image_is_accepted(kind: str, mode: str, options: dic
     ],
 )
 def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
-    """Pages, vector images and other formats are refused by their first bytes, and the message names the format."""
+    """Pages, vector images and other formats are refused, and the message names the format that was found."""
     found = fault(data)
     assert found.code == "not_an_image"
     assert words in found.message
@@ -106,19 +106,19 @@ def test_what_is_no_image_is_named(data: bytes, words: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.98])
 def test_half_an_image_is_broken(kind: str, share: float) -> None:
-    """A file that ends early is refused, even with a whole header: every byte is decoded, also of reduced JPEGs."""
+    """A file whose end is missing is refused as broken, although its header is complete."""
     data = saved(drawing(), kind)
     assert fault(data[: int(len(data) * share)]).code == "broken"
 
 
 def test_half_a_progressive_jpeg_is_broken() -> None:
-    """A progressive JPEG with only its first scans is refused, though it decodes to a picture."""
+    """A progressive JPEG whose last scans are missing is refused as broken, although Pillow could decode it."""
     data = saved(drawing(), "JPEG", progressive=True)
     assert fault(data[: len(data) * 3 // 4]).code == "broken"
 
 
 def test_pixels_are_counted_before_decoding() -> None:
-    """A PNG of 80 bytes that claims 200 megapixels is refused by its header, with both numbers in the message."""
+    """A small PNG whose header claims 200 megapixels is refused, and the message has the limit and the size."""
     assert fault(png_that_says(20_000, 10_000)) == ImageFault(
         "too_many_pixels", "expected at most 40 megapixels, got 200.0 (20000 x 10000)"
     )
@@ -127,7 +127,7 @@ def test_pixels_are_counted_before_decoding() -> None:
 
 @pytest.mark.parametrize("side", [10_000, 16_383])
 def test_a_bomb_is_too_many_pixels(side: int) -> None:
-    """A WebP of 34 bytes with more pixels than Pillow opens, or warns of, is refused like any other."""
+    """A WebP of 34 bytes is refused as too_many_pixels, for sizes at which Pillow would warn or raise."""
     size = struct.pack("<I", (side - 1) | (side - 1) << 14)
     data = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + b"\x2f" + size + bytes(9)
     assert fault(data).code == "too_many_pixels"
@@ -135,7 +135,8 @@ def test_a_bomb_is_too_many_pixels(side: int) -> None:
 
 def test_what_no_reader_foresaw_is_a_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    An unknown error in a reader of Pillow is a fault of the picture and not raised, since the picture may be paid for.
+    If a reader of Pillow raises an unknown error, `check` returns a fault and does not raise, since the picture may be
+    paid for.
     """
     monkeypatch.setitem(validation._READERS, "PNG", lambda _: 1 / 0)
     broken = fault(saved(Image.new("L", (2, 2)), "PNG"))
@@ -143,20 +144,20 @@ def test_what_no_reader_foresaw_is_a_broken_picture(monkeypatch: pytest.MonkeyPa
 
 
 def test_pixel_limit_is_exact() -> None:
-    """An image of exactly the limit passes, one row more does not."""
+    """An image with exactly the allowed pixels is accepted; an image with one row more is refused."""
     limits = ImageLimits(max_megapixels=0.0768)
     assert isinstance(check(saved(drawing(), "PNG"), limits), ValidImage)
     assert "got 0.1 (320 x 241)" in fault(saved(drawing(size=(320, 241)), "PNG"), limits).message
 
 
 def test_bytes_are_counted_first() -> None:
-    """A file over the byte limit is not read at all."""
+    """A file above the byte limit is refused without a look at its content."""
     assert fault(b"<" * 11, ImageLimits(max_bytes=10)) == ImageFault("too_large", "expected at most 10 bytes, got 11")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
 def test_animations_are_refused(kind: str) -> None:
-    """An image of more than one frame is refused unless frames are allowed."""
+    """An image of two frames is refused, unless the limits allow two frames."""
     frames = [drawing(size=(32, 32)), Image.new("RGB", (32, 32), "red")]
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
     assert fault(data) == ImageFault("too_many_frames", "expected at most 1 frame(s), got 2")
@@ -166,7 +167,7 @@ def test_animations_are_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_one_flat_colour_is_a_warning(kind: str, mode: str) -> None:
-    """The endpoint's blank placeholder decodes well; it is accepted with a warning."""
+    """An image of one colour, as the endpoint's placeholder, is accepted with the warning `flat_colour`."""
     judged = check(saved(Image.new(mode, (256, 256), "black"), kind))
     assert isinstance(judged, ValidImage)
     assert judged.warnings == ("flat_colour",)
@@ -174,8 +175,8 @@ def test_one_flat_colour_is_a_warning(kind: str, mode: str) -> None:
 
 def test_a_jpeg_that_is_flat_only_in_brightness_is_not_flat() -> None:
     """
-    A JPEG with colours of equal brightness is not flat: the reduced decoding sees only brightness, so the full one
-    decides.
+    A JPEG with two colours of equal brightness has no warning: the check of brightness alone is followed by a full
+    check.
     """
     image = Image.new("YCbCr", (256, 256), (128, 128, 128))
     image.paste((128, 200, 60), (0, 0, 128, 256))
@@ -185,7 +186,7 @@ def test_a_jpeg_that_is_flat_only_in_brightness_is_not_flat() -> None:
 
 
 def test_one_dot_is_not_flat() -> None:
-    """A PNG with a single different pixel is no placeholder."""
+    """A PNG with a single pixel of another colour has no warning."""
     image = Image.new("RGB", (64, 64), "white")
     image.putpixel((63, 63), (254, 255, 255))
     judged = check(saved(image, "PNG"))
@@ -194,7 +195,7 @@ def test_one_dot_is_not_flat() -> None:
 
 
 def test_thumbnails_stand_upright() -> None:
-    """A thumbnail is turned by the camera's orientation flag, and contains no EXIF data (places, names)."""
+    """A thumbnail is turned by the EXIF orientation of the picture, and has no EXIF data itself."""
     exif = Image.Exif()
     exif[0x0112], exif[0x010E] = 6, "a secret place"
     data = saved(drawing(), "JPEG", exif=exif)
@@ -204,20 +205,20 @@ def test_thumbnails_stand_upright() -> None:
 
 
 def test_thumbnails_keep_transparency() -> None:
-    """Transparent pixels stay transparent."""
+    """The thumbnail of a transparent picture has an alpha channel."""
     with Image.open(io.BytesIO(thumbnail(saved(Image.new("RGBA", (50, 50)), "PNG")))) as small:
         assert small.mode == "RGBA"
 
 
 def test_thumbnails_of_16_bit_grey_keep_their_brightness() -> None:
-    """Half of 65,535 becomes half of 255, not white."""
+    """In the thumbnail of a 16-bit picture, half of 65,535 becomes half of 255."""
     with Image.open(io.BytesIO(thumbnail(saved(Image.new("I;16", (50, 50), 32_768), "PNG")))) as small:
         assert small.convert("L").getpixel((25, 25)) == pytest.approx(128, abs=4)
 
 
 @pytest.mark.parametrize("data", [b"<html>", saved(drawing(), "PNG")[:500]])
 def test_no_thumbnail_of_what_is_no_image(data: bytes) -> None:
-    """Bytes that `check` would refuse raise an error that says what was expected."""
+    """`thumbnail` raises ValueError for bytes that are no whole image, with the expected format."""
     with pytest.raises(ValueError, match="expected a"):
         thumbnail(data)
 
@@ -234,7 +235,7 @@ def test_thumbnails_are_made_once(tmp_path_factory: pytest.TempPathFactory, monk
 
 
 def test_no_thumbnail_of_a_missing_blob(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The thumbnail of a blob that was never stored raises an error."""
+    """`thumbnail_of` raises BlobMissing for a blob that was never stored."""
     blobs = open_blobs(tmp_path_factory.mktemp("blobs").as_uri(), "http://gateway")
     with pytest.raises(BlobMissing):
         thumbnail_of(blobs, f"ab/ab{'0' * 62}.png", nullcontext())
@@ -243,7 +244,7 @@ def test_no_thumbnail_of_a_missing_blob(tmp_path_factory: pytest.TempPathFactory
 @settings(max_examples=150)
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.integers(0, 5_000), st.binary(min_size=1, max_size=40))
 def test_damaged_files_never_raise(kind: str, at: int, junk: bytes) -> None:
-    """Whatever is overwritten in a file, the result is a ValidImage or an ImageFault."""
+    """`check` returns a ValidImage or an ImageFault for a file with any bytes overwritten, and never raises."""
     data = saved(Image.linear_gradient("L").resize((64, 64)), kind)
     at %= len(data)
     assert isinstance(check(data[:at] + junk + data[at + len(junk) :]), ValidImage | ImageFault)

@@ -1,4 +1,4 @@
-"""The environments and folders of a local stack's programs: one program has the endpoint's key, and data is private."""
+"""The programs of a local stack: only one of them gets the endpoint's key, and the data of Redis is private."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_endpoint_key_goes_to_edits_alone(tmp_path: Path, monkeypatch: pytes
 
 
 def test_redis_data_is_its_owners(tmp_path: Path) -> None:
-    """Only its owner can enter the folder of Redis' data, even if the folder existed before."""
+    """The folder of Redis's data has the mode 700, even if the folder existed before with another mode."""
     (tmp_path / "old").mkdir(0o755)
     for name in ("new", "old"):
         programs.valkey_program(1, tmp_path / name)

@@ -1,4 +1,4 @@
-"""Each distribution declares what it imports, so none depends on a package that only another one needs."""
+"""Each distribution declares the packages that it imports, so it works without the other distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ FOLDERS = {"retouch": "retouch", "retouch_producer": "producer", "retouch_worker
 
 
 def declared(pyproject: Path) -> tuple[set[str], set[str]]:
-    """Return the distributions that a pyproject.toml requires for users, and the extras of ours that it names."""
+    """
+    Return the names of the distributions that a pyproject.toml requires (without those for developers), and the extras
+    of `retouch` that it requires.
+    """
     project = tomllib.loads(pyproject.read_text())["project"]
     extras = {name: wanted for name, wanted in project.get("optional-dependencies", {}).items() if name != "dev"}
     lines = [*project["dependencies"], *(line for wanted in extras.values() for line in wanted)]
@@ -28,7 +31,7 @@ def declared(pyproject: Path) -> tuple[set[str], set[str]]:
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_what_is_imported_is_declared(package: str) -> None:
-    """Every import in the files of a distribution, also inside functions, is of a distribution that it declares."""
+    """Every package that a distribution imports, also inside functions, is in its pyproject.toml."""
     folder = ROOT if package == "retouch" else ROOT / FOLDERS[package]
     names, _ = declared(folder / "pyproject.toml")
     home = packages_distributions()
@@ -44,7 +47,7 @@ def test_what_is_imported_is_declared(package: str) -> None:
 
 
 def test_extras_that_are_asked_for_exist() -> None:
-    """`retouch[egress,images]` and similar requirements name extras that `retouch` has."""
+    """Every extra of `retouch` that another distribution requires exists."""
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     wanted = {
         extra

@@ -1,4 +1,4 @@
-"""The written style: no suppression without a reason, texts in plain English, types in place of `Any`."""
+"""The written style: each suppression has a reason, texts are in plain English, and `Any` is rare."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WITH_REASON = re.compile(
 
 
 def suppressions_without_reason(code: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, pragma) of each pragma without a code or a reason, and of each that disables a tool."""
+    """Yield (line, pragma) of each pragma that lacks a code or a reason, or that disables a whole tool."""
     for token in tokenize.generate_tokens(StringIO(code).readline):
         if token.type == tokenize.COMMENT:
             for part in PRAGMA.split(token.string):
@@ -35,14 +35,14 @@ def suppressions_without_reason(code: str) -> Iterator[tuple[int, str]]:
 
 
 def stilted_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line, text) of each line with a phrase that readers have to read twice."""
+    """Yield (line number, text) of each line with a banned opening or word."""
     for number, line in enumerate(text.splitlines(), 1):
         if STILTED.search(line):
             yield number, line.strip()
 
 
 def uses_of_any(code: str) -> int:
-    """Count where a file uses `Any`, by name or as a member of `typing`; imports do not count."""
+    """Return how often a file uses `Any`, by name or as a member of `typing`; imports do not count."""
     nodes = ast.walk(ast.parse(code))
     return sum(
         isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in ("Any", "typing.Any") for node in nodes
@@ -50,7 +50,7 @@ def uses_of_any(code: str) -> int:
 
 
 def place(path: Path, number: int) -> str:
-    """Return the file and line of a fault, as text."""
+    """Return the file and line of a fault as the text "FILE:LINE"."""
     return f"{path.relative_to(ROOT)}:{number}"
 
 
@@ -106,7 +106,7 @@ def test_the_check_takes_a_reason(comment: str) -> None:
 
 
 def test_texts_are_in_plain_english() -> None:
-    """No docstring opens in the old manner, and what is returned, reported or delivered is called that."""
+    """No docstring begins with a banned word, and no line contains the banned word for "returned"."""
     found = [
         f"{place(path, number)}: {line}"
         for path in sources(*CHECKED)

@@ -21,14 +21,12 @@ EXPORT = r"^(?:function )?{}\.(\w+)(?:\(| =)"
 
 
 def code(text: str) -> str:
-    """Return the same lines without comments and string contents."""
+    """Return the text without comments and strings; the lines keep their numbers."""
     return NOT_CODE.sub("", text)
 
 
 def function_lengths(text: str) -> list[int]:
-    """
-    Return the number of lines of each function, in the order of their ends; `for` and `while` blocks open with `do`.
-    """
+    """Return the number of lines of each function, in the order in which the functions end."""
     lengths, open_blocks = [], []
     for number, line in enumerate(code(text).splitlines(), 1):
         for word in BLOCK.findall(line):
@@ -43,7 +41,7 @@ def function_lengths(text: str) -> list[int]:
 
 
 def too_long(path: Path, text: str) -> list[str]:
-    """Return the parts of a file that are too long: the file itself, and its functions."""
+    """Return one text for the file if it is too long, and one for each of its functions that is too long."""
     lines = len(text.splitlines())
     found = [f"{path.name}: {lines} lines"] if lines > LONGEST_FILE else []
     return found + [f"{path.name}: function of {n} lines" for n in function_lengths(text) if n > LONGEST_FUNCTION]
@@ -54,9 +52,7 @@ def exports(module: Path) -> set[str]:
 
 
 def uses(text: str, module: str) -> set[str]:
-    """
-    Return the functions of a module that a text uses, under the module's name or under that of a late module's local.
-    """
+    """Return the names of a module's functions that a text calls, by the module's name or by a local alias of it."""
     names = "|".join([module, rf"{module}\(\)", *re.findall(ALIAS.format(module), code(text))])
     return set(re.findall(rf"(?<![\w.])(?:{names})\.(\w+)", code(text)))
 
@@ -78,7 +74,10 @@ def test_what_is_too_long_is_found() -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None:
-    """The header names keys, arguments and answers; arguments are unpacked into locals after it, and nowhere else."""
+    """
+    The header of a script describes its keys, arguments and return values. The first lines after it unpack ARGV into
+    locals; no other line uses ARGV or KEYS.
+    """
     text = path.read_text()
     header = re.match(r"(--[^\n]*\n)+", text)
     assert header is not None
@@ -91,7 +90,10 @@ def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_what_a_module_offers_is_used_and_there(path: Path) -> None:
-    """Every function that is called exists in its module, and every function of a module is called."""
+    """
+    Every function that other files call exists in the module, and every function of the module is called by another
+    file.
+    """
     need = re.compile(rf"require(_late)?\('{path.stem}'\)")
     others = [other.read_text() for other in (*SCRIPTS, *MODULES) if need.search(other.read_text())]
     assert {name for text in others for name in uses(text, path.stem)} == exports(path)
@@ -107,7 +109,7 @@ def test_no_json_is_put_together_by_hand() -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_composed_script_has_each_module_behind_what_it_needs(path: Path) -> None:
-    """In the composed text, each module comes after those that it needs, and no `require` is left."""
+    """In a composed script, each module comes after the modules that it uses, and no `require` is left."""
     text = source(path.stem)
     assert "require(" not in text
     made: set[str] = set()
@@ -121,7 +123,7 @@ def test_a_composed_script_has_each_module_behind_what_it_needs(path: Path) -> N
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_messages_are_collected_in_one_place(path: Path) -> None:
-    """A script that returns messages has one `slots` module: a second one, in a block, would collect its own."""
+    """A script that returns messages contains the module `slots` exactly once, so that all messages are in one list."""
     if "slots.messages" in path.read_text():
         assert source(path.stem).count("local slots = (function()") == 1
     else:
@@ -129,7 +131,7 @@ def test_messages_are_collected_in_one_place(path: Path) -> None:
 
 
 def composed(folder: Path, script: str, **modules: str) -> str:
-    """Return the text of a script that is composed from these files."""
+    """Write these files to `folder`, and return the text of the script that is composed from them."""
     for room, files in {"scripts": {"go": script}, "modules": modules}.items():
         (folder / room).mkdir()
         for name, text in files.items():
@@ -138,7 +140,9 @@ def composed(folder: Path, script: str, **modules: str) -> str:
 
 
 def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
-    """A module that two others need is composed once; one that is needed only inside a block is composed there."""
+    """
+    A module that two modules need is composed once. A module that only a block needs is composed inside this block.
+    """
     text = composed(
         tmp_path,
         "local b = require('b')\nif b.x then\n  local c = require('c')\n  return c.x\nend\n",
@@ -152,7 +156,7 @@ def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
 
 
 def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
-    """A late module is composed once, as a function, after what it needs; nothing of it is created before the call."""
+    """A late module is composed once, as a function, after the modules that it needs."""
     text = composed(
         tmp_path,
         "local b = require('b')\nlocal late = require_late('late')\nif b.x then return late().x end\n",
@@ -175,7 +179,10 @@ def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_composed(tmp_path: Path, script: str, fault: str) -> None:
-    """Modules that need each other in a circle, under another name, or inside a function of a module are refused."""
+    """
+    Composing raises ValueError for modules that need each other, for a module under another name, for a `require`
+    inside a function, and for a module that is needed both at once and late.
+    """
     modules = {
         "a": "local b = require('b')\nreturn {}\n",
         "b": "local a = require('a')\nreturn {}\n",

@@ -25,12 +25,15 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def documented() -> set[str]:
-    """Return the metrics in the table of monitoring.md."""
+    """Return the names of the metrics in monitoring.md."""
     return set(METRIC.findall((DOCS / "monitoring.md").read_text()))
 
 
 def test_each_alert_has_its_entry_and_its_test() -> None:
-    """Each alert has one heading in the runbook, a link to it and a test; the runbook has no other alerts."""
+    """
+    Each alert has a heading in the runbook, a link to this heading, a severity and a test. The runbook and the tests
+    name no other alerts.
+    """
     names = [alert["alert"] for alert in alerts()]
     page = (DOCS / "runbook.md").read_text().split("\n## ")
     entries = re.findall(r"^### (Retouch\w+)$", next(part for part in page if part.startswith("Alerts")), re.MULTILINE)
@@ -52,7 +55,7 @@ def test_rules_and_dashboard_use_documented_metrics() -> None:
 
 
 def enclosing(text: str, place: int) -> list[str]:
-    """Return the functions and aggregations around a position in an expression, such as `max by (le)`."""
+    """Return the functions and aggregations around a position of an expression, from the outermost, such as `max`."""
     open_heads: list[str] = []
     for at, character in enumerate(text[:place]):
         if character == "(":
@@ -63,12 +66,12 @@ def enclosing(text: str, place: int) -> list[str]:
 
 
 def test_no_rule_counts_gateways() -> None:
-    """Each metric of the store is inside a maximum or minimum, so that three scraped gateways count once."""
+    """Each metric of the store is inside `max` or `min`, so that the same value from three gateways counts once."""
     for text in [rule["expr"] for rule in rules()] + dashboard.expressions():
         places = [found for found in METRIC.finditer(text) if found[0] != "retouch_http_answers_total"]
         assert [found[0] for found in places if not {"max", "min"} & set(enclosing(text, found.start()))] == []
 
 
 def test_the_dashboard_is_the_one_that_its_module_writes() -> None:
-    """The committed JSON equals what `python -m retouch_ops.dashboard` writes."""
+    """The committed JSON of the dashboard equals the JSON that `python -m retouch_ops.dashboard` writes."""
     assert dashboard.FILE.read_text() == dashboard.text()

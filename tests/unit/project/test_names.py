@@ -1,4 +1,4 @@
-"""Names follow the word table of CONTRIBUTING, and the files that it names exist."""
+"""Names follow the table of words in CONTRIBUTING.md, and the files that CONTRIBUTING.md names exist."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def words_of(name: str) -> set[str]:
 
 
 def banned_words() -> set[str]:
-    """Return the single words of the column `not`, except for those that are the right word of another concept."""
+    """Return the single words of the column "not", without the words that the column "word" or OTHER_SENSE allows."""
     rows = table(PAGE, "concept")
     right = {word for row in rows for word in re.findall(r"\*\*(\w+)\*\*", row["word"])}
     cells = (re.sub(r"\([^)]*\)", "", row["not"]) for row in rows)
@@ -44,7 +44,9 @@ def banned_words() -> set[str]:
 
 
 def names() -> Iterator[tuple[str, str]]:
-    """Yield (place, name) of every module, class and function of ours."""
+    """
+    Yield (place, name) of every module, class and function of the four packages; a place is "FILE" or "FILE:LINE".
+    """
     for folder in FOLDERS:
         for path in sorted((ROOT / folder).rglob("*.py")):
             place = path.relative_to(ROOT).as_posix()
@@ -55,7 +57,7 @@ def names() -> Iterator[tuple[str, str]]:
 
 
 def faults(found: Iterator[tuple[str, str]], banned: set[str]) -> list[str]:
-    """Return the names that contain a banned word, except for names that a library prescribes."""
+    """Return one text for each name that contains a banned word, without the names in OF_LIBRARIES."""
     return [
         f"{place} {name}: {', '.join(wrong)}"
         for place, name in found
@@ -64,7 +66,7 @@ def faults(found: Iterator[tuple[str, str]], banned: set[str]) -> list[str]:
 
 
 def test_no_name_holds_a_word_that_the_table_rules_out() -> None:
-    """Modules, classes and functions call each concept by the word of the table."""
+    """No name of a module, class or function contains a banned word."""
     assert faults(names(), banned_words()) == []
 
 
@@ -75,7 +77,7 @@ def test_the_check_finds_what_is_ruled_out(name: str) -> None:
 
 
 def test_each_change_names_files_that_exist() -> None:
-    """Every file in the tables "Where do I change …" exists, and the first table has the twelve most likely changes."""
+    """Every file in the two tables of changes exists, and the first table has twelve rows."""
     rows = table(PAGE, "change")
     cited = [
         path

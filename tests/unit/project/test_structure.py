@@ -66,7 +66,7 @@ def third_party(path: Path) -> set[str]:
 
 
 def length(function: Function) -> int:
-    """Return the lines of a function without decorators and docstring."""
+    """Return the number of lines of a function, without its decorators and its docstring."""
     assert function.end_lineno is not None
     whole = function.end_lineno - function.lineno + 1
     if ast.get_docstring(function) is None:
@@ -77,7 +77,7 @@ def length(function: Function) -> int:
 
 
 def test_retouch_stays_inside_its_base_install() -> None:
-    """Only the listed files of `retouch` import more than the base install, since a backend may have no more."""
+    """Only the files in ROOMS import packages beyond the base install, since a backend may have no other packages."""
     strays = {}
     for path in sources("retouch"):
         name = path.relative_to(ROOT).as_posix()
@@ -89,7 +89,8 @@ def test_retouch_stays_inside_its_base_install() -> None:
 
 def test_only_some_packages_import_heavy_libraries() -> None:
     """
-    No other module of `retouch` imports `egress` or `images`, so importing `retouch` never loads requests or Pillow.
+    No module outside `retouch.egress` and `retouch.images` imports them directly, so `import retouch` loads neither
+    requests nor Pillow.
     """
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}
@@ -132,14 +133,16 @@ def test_sizes_of_functions_and_files() -> None:
 
 
 def test_no_drawers() -> None:
-    """No module or folder has a name like `utils`, which does not say what is in it."""
+    """No module or folder has a name such as `utils` that does not describe its content."""
     folders = [path for name in (*FOLDERS, "tests") for path in (ROOT / name).rglob("*") if path.is_dir()]
     found = [named(path) for path in [*sources(*FOLDERS, "tests"), *folders] if path.stem in DRAWERS]
     assert found == []
 
 
 def test_tests_say_and_assert_what_they_show() -> None:
-    """Every test has a docstring and an assertion, its own or by `pytest.raises`."""
+    """
+    Every test has a docstring and an assertion: `assert`, `pytest.raises`, or a call of a function named `assert…`.
+    """
     faults = []
     for path in sources("tests"):
         for function in functions(path):
@@ -189,13 +192,13 @@ def test_the_check_finds_sleeps(seconds: str) -> None:
 
 
 def test_no_folder_of_tests_shadows_a_package() -> None:
-    """No folder under tests/ has the name of a package, or it would be imported in its place."""
+    """No folder under tests/ has the name of a package, since it could be imported in place of the package."""
     folders = {path.name for path in (ROOT / "tests").rglob("*") if path.is_dir()}
     assert folders & set(PACKAGES) == set()
 
 
 def test_the_attempt_stays_the_shortest() -> None:
-    """The function that runs one attempt is under 25 lines without its docstring."""
+    """`run_edit`, which runs one attempt, has fewer than 25 lines without its docstring."""
     found = {
         function.name: function for function in functions(ROOT / "worker" / "retouch_worker" / "edits" / "attempt.py")
     }

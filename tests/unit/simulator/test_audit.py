@@ -22,7 +22,7 @@ DOCS = Path(__file__).parents[3] / "docs" / "simulator.md"
 
 
 class Clock:
-    """A monotonic clock that the test moves."""
+    """A replacement of `time.monotonic` that returns `now`, which the test sets."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 100.0
@@ -31,7 +31,8 @@ class Clock:
 
 def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
     """
-    The tag is the token in the prompt, else the body's hash; the API key, and 7 instead of 7.0, make no difference.
+    The tag of a request is the token in its prompt, or, without a token, the hash of its body. The hash does not depend
+    on the API key, or on 50 in place of 50.0.
     """
     tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
     plain = Identity.of(BODY)
@@ -44,7 +45,8 @@ def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
 
 def test_books_count_posts_charges_and_answers_by_tag() -> None:
     """
-    Two POSTs of one body, one of them refused, count as two POSTs, one charge and both answers, under all three names.
+    Two POSTs of one body, of which one is refused, count as two POSTs and one charge with both statuses, under the tag,
+    the prompt and the body.
     """
     books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
     first, second = books.record_post(identity, "x"), books.record_post(identity, "x")
@@ -61,7 +63,10 @@ def test_books_count_posts_charges_and_answers_by_tag() -> None:
 
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two slots for 10 of 20 s with a cap of 4 are 20 slot-seconds: a quarter of the cap, and half of it while busy."""
+    """
+    Two requests in flight during 10 of 20 s are 20 seconds in flight. With a cap of 4 this is a quarter of the cap, and
+    half of the cap while busy.
+    """
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
     clock.now += 10
@@ -77,7 +82,7 @@ def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One slot for 10 s with a cap of 1, then 10 s with a cap of 3, is half of the cap."""
+    """One request in flight for 10 s with a cap of 1, and for 10 s with a cap of 3, uses half of the cap."""
     clock = Clock(monkeypatch)
     books = Audit(cap=1)
     books.enter("k")
@@ -88,7 +93,7 @@ def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_cap_is_per_key() -> None:
-    """A key at its cap does not affect another key."""
+    """A key that has reached the cap is full until a request ends; another key is not full."""
     books = Audit(cap=1)
     place = books.enter("one")
     assert books.is_full("one")
@@ -98,7 +103,7 @@ def test_the_cap_is_per_key() -> None:
 
 
 def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body counts as repeated for 30 s; with 0 never; a body whose work did not run is forgotten."""
+    """A body counts as repeated for 30 s after it was accepted. It does not with a filter of 0 s, or after `forget`."""
     clock, spam_filter = Clock(monkeypatch), SpamFilter()
     spam_filter.accept("body")
     clock.now += 29
@@ -136,7 +141,7 @@ def test_fetch_faults_are_a_script_of_their_own() -> None:
 
 
 def test_rates_are_drawn_from_the_seed() -> None:
-    """The same seed draws the same faults, at about the given rates."""
+    """Two scripts with the same seed draw the same faults, with about the given rates."""
 
     def drawn() -> list[str]:
         script = FaultScript()
@@ -150,7 +155,7 @@ def test_rates_are_drawn_from_the_seed() -> None:
 
 
 def test_the_processing_share_is_drawn_too() -> None:
-    """With a share of 1, every answer without a fault is processing; a scripted fault stays as it is."""
+    """With a processing share of 1, a POST without a scripted fault is answered `processing`."""
     script = FaultScript()
     script.apply({"next": [{"kind": "success"}]})
     assert [script.for_post("t", 1).kind, script.for_post("t", 1).kind] == ["success", "processing"]
@@ -170,7 +175,10 @@ def test_the_processing_share_is_drawn_too() -> None:
     ],
 )
 def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
-    """The error for a wrong kind, rate or member lists the known ones, and nothing changes."""
+    """
+    A call with an unknown kind, rate or member raises ControlError with the known names, and the script does not
+    change.
+    """
     script = FaultScript()
     with pytest.raises(ControlError) as caught:
         script.apply(call)
@@ -180,7 +188,7 @@ def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object
 
 def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
     """
-    A change leaves the other settings as they are; the error for an unknown name or a wrong value never repeats a key.
+    A change of one setting keeps the others. The error for an unknown name or a wrong value does not contain a key.
     """
     config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
     assert (config.cap, config.latency_s) == (9, 1.5)
@@ -216,7 +224,7 @@ def test_charges_follow_the_stage_of_a_fault() -> None:
     ],
 )
 def test_fields_are_checked_in_the_endpoints_words(change: dict[str, object], field: str, words: str) -> None:
-    """The faults of a field are a list of texts under its name, with the endpoint's messages."""
+    """A wrong field is returned with a list of the endpoint's own messages."""
     assert validate(BODY | change, is_v6=False) == {field: [words]}
 
 
@@ -229,7 +237,10 @@ def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
 
 
 def test_every_setting_fault_and_output_kind_is_documented() -> None:
-    """docs/simulator.md has one row for each setting with its default, and one for each fault with its stage."""
+    """
+    docs/simulator.md has a row for each setting with its default and for each fault with its stage, and names each
+    output kind.
+    """
     text = DOCS.read_text()
     defaults = SimulatorConfig().model_dump(mode="json")
     rows = [f"| `{name}` | `{json.dumps(value)}` | {fields[name].description} |" for name, value in defaults.items()]
@@ -239,12 +250,12 @@ def test_every_setting_fault_and_output_kind_is_documented() -> None:
 
 
 def test_every_effect_is_documented_with_its_words() -> None:
-    """docs/simulator.md has one row for each effect, with a word that selects it."""
+    """docs/simulator.md has a row for each effect, and the first word in this row selects the effect."""
     rows = dict(re.findall(r"^\| ([a-z ]+) \| ([^|`]+) \|$", DOCS.read_text(), re.MULTILINE))
     assert set(EFFECTS) <= set(rows)
     assert [name for name in EFFECTS if name not in Plan.of(rows[name].split(", ")[0], 1, 50, 7).effects] == []
 
 
 def test_the_tag_does_not_change_the_picture() -> None:
-    """The tag is removed from the prompt before the effects are chosen."""
+    """`without_token` removes the tag from a prompt, so the tag does not change the effects."""
     assert without_token("a sketch [[order-17]]") == "a sketch"

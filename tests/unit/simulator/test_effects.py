@@ -1,4 +1,6 @@
-"""The simulator's edits: prompts choose effects, numbers set their strength, and odd outputs have their faults."""
+"""
+The simulator's edits: prompts choose effects, numbers set their strength, and odd outputs have the fault of their kind.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_every_effect_changes_the_photograph_and_keeps_its_size(name: str) -> None:
-    """An effect in the prompt makes another picture of the same size."""
+    """An effect that the prompt names changes the picture and keeps its size."""
     plan = Plan.of(f"please, {name} style", 1, 50, 7)
     edited = apply(plan, photo())
     assert name in plan.effects
@@ -43,12 +45,15 @@ def test_effects_differ_from_each_other() -> None:
 
 
 def test_words_inside_other_words_name_no_effect() -> None:
-    """Only the beginning of a word counts: "soil" does not choose oil."""
+    """The name of an effect inside another word does not choose the effect: "soil" does not choose "oil"."""
     assert Plan.of("the foil over the soil", 1, 50, 7).effects == ()
 
 
 def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
-    """A prompt without an effect tints the picture, each prompt in its own way, and always the same way."""
+    """
+    A prompt without an effect tints the picture a little. Another prompt gives another tint; the same prompt gives the
+    same tint again.
+    """
     one, other = (apply(Plan.of(prompt, 1, 50, 7), photo()) for prompt in ("make him woman", "add a hat"))
     assert 0 < difference(one, photo()) < 60
     assert one.tobytes() != other.tobytes()
@@ -56,9 +61,7 @@ def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
 
 
 def test_numbers_set_the_strength() -> None:
-    """
-    The strength grows with guidance_scale and steps, shrinks with image_guidance_scale, and is above 0 and at most 1.
-    """
+    """The strength grows with guidance_scale and steps, and falls with image_guidance_scale. It is from 0.05 to 1."""
     for rising in (
         [strength_of(1, 50, guidance) for guidance in (1, 4, 7, 12, 20)],
         [strength_of(1, steps, 7) for steps in (1, 10, 25, 50)],
@@ -81,13 +84,13 @@ def test_an_edit_is_a_png_and_always_the_same() -> None:
 
 @pytest.mark.parametrize("source", [b"", b"<html>", b"\x89PNG\r\n\x1a\n", PHOTO[: len(PHOTO) // 2]])
 def test_what_is_no_picture_is_refused(source: bytes) -> None:
-    """Text, a bare signature and half a photograph are refused."""
+    """Text, the first bytes of a PNG and half a photograph raise UnreadableImage."""
     with pytest.raises(UnreadableImage):
         edited_png(source, Plan.of("night", 1, 50, 7))
 
 
 def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
-    """Two requests for the same edit serve different bytes that decode to the same pixels."""
+    """Outputs with two marks have different bytes, which decode to the same pixels."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
     one, other = Output(png, mark="a").to_bytes(), Output(png, mark="b").to_bytes()
     assert one != other
@@ -97,7 +100,7 @@ def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
 
 
 def test_odd_outputs_are_what_they_claim_to_be() -> None:
-    """Each output kind has the fault that its name says: cut, flat, huge, unchanged, a page, a drawing."""
+    """Each output kind has the fault of its name: truncated, flat, same_as_input, html, svg."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
     cut = output_of("truncated", png, PHOTO, "m").to_bytes()
     assert png.startswith(cut)
@@ -111,7 +114,7 @@ def test_odd_outputs_are_what_they_claim_to_be() -> None:
 
 
 def test_the_bomb_is_small_on_the_wire_and_huge_unpacked() -> None:
-    """The bomb is well under a megabyte and announces 400 megapixels, which Pillow refuses."""
+    """The bomb has less than a megabyte and claims so many pixels that Pillow refuses to open it."""
     bomb = output_of("bomb", b"", PHOTO, "m").to_bytes()
     assert len(bomb) < 1_000_000
     with warnings.catch_warnings(), pytest.raises(Image.DecompressionBombError):

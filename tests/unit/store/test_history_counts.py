@@ -1,4 +1,4 @@
-"""Values read from counts: percentiles of buckets, sums by code, and the hashes that hold a range of time."""
+"""Values that are computed from counts: percentiles, sums by code, and the hashes that cover a range of time."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ def test_percentiles_lie_in_the_bucket_of_their_rank() -> None:
 
 
 def test_percentiles_without_latencies_or_beyond_the_last_bound() -> None:
-    """Without latencies a percentile is None; if all are above the last bound, it is that bound."""
+    """
+    Without latencies a percentile is None. If all latencies are above the last bound, a percentile is the last bound.
+    """
     assert Distribution((1.0,), (0, 0)).percentile(50) is None
     assert Distribution((1.0,), (0, 3)).percentile(50) == 1.0
 
 
 @given(st.lists(st.floats(0, 100), min_size=1), st.integers(1, 99))
 def test_a_percentile_is_within_the_bucket_of_the_true_one(latencies: list[float], percent: int) -> None:
-    """The percentile from buckets is between the bounds around the exact percentile."""
+    """The percentile that is computed from buckets lies in the same bucket as the exact percentile."""
     bounds = BOUNDS["endpoint"]
     counts = [
         sum(1 for one in latencies if low < one <= high) for low, high in zip((-1.0, *bounds), bounds, strict=False)
@@ -42,7 +44,9 @@ def test_a_percentile_is_within_the_bucket_of_the_true_one(latencies: list[float
 
 
 def test_sums_by_state_and_code() -> None:
-    """Counts are summed up by the parts of their names; a charge that moved to another use counts only there."""
+    """
+    Counts of several hashes are added by state, code and use. A charge that moved from one use to another counts once.
+    """
     counts = summed(
         [
             HistoryCounts({"ended:succeeded": 3, "ended:failed:spam_filter": 1, "charges:unknown": 2}),
@@ -58,7 +62,7 @@ def test_sums_by_state_and_code() -> None:
 
 @given(st.floats(0, 100 * 86_400), st.floats(0, 100 * 86_400))
 def test_the_hashes_of_a_range_hold_each_minute_once(older_s: float, newer_s: float) -> None:
-    """The hashes chosen for a range contain each of its minutes exactly once, and none before its first minute."""
+    """The hashes for a range cover each minute of the range exactly once."""
     since, until = NOW - max(older_s, newer_s), NOW - min(older_s, newer_s)
     first, last, names = spans(since, until, NOW)
     minutes: list[int] = []

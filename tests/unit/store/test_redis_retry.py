@@ -1,4 +1,4 @@
-"""Retries of a worker's connections: after which errors, and for how long."""
+"""The retries of a worker's connections to Redis: after which errors, and for how long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WRAPPED = "Error running script (call to f_ab): @user_script:7: @user_script: 7:
 
 @dataclass
 class Clock:
-    """A clock that moves only while somebody sleeps."""
+    """A replacement of the module `time`; its time moves only in `sleep`."""
 
     now: float = 1_000.0
 
@@ -38,7 +38,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = lambda _: None) -> Callable[[], str]:
     """
-    Return a function that fails `times` times and then succeeds; `meanwhile` is called with the number of each call.
+    Return a function that raises `error` in its first `times` calls, and then returns "done". Each call first calls
+    `meanwhile` with the number of the call.
     """
     asked = [0]
 
@@ -69,12 +70,17 @@ def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = l
     ],
 )
 def test_a_refusal_is_known_by_its_first_word(error: redis.RedisError, reason: str) -> None:
-    """Refusals by Redis are recognised, also in a pipeline and with the prefix of Redis 6.2; other errors are not."""
+    """
+    `refusal` returns the reason if Redis refused a write, also in a pipeline and with the prefix of Redis 6.2. For
+    other errors it returns an empty string.
+    """
     assert refusal(error) == reason
 
 
 def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
-    """The log has no text of an error, since that may contain arguments."""
+    """
+    `trouble` describes the kind of an error, and repeats no text of the error, since this text may contain arguments.
+    """
     assert trouble(redis.ConnectionError("to redis://:secret@host")) == "Redis does not answer"
     assert trouble(redis.AuthenticationError("for user secret")) == "Redis does not let us in"
     assert trouble(redis.ResponseError("NOPERM no permission for key rt:secret")) == "Redis answers with an error"
@@ -82,7 +88,10 @@ def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
 
 @pytest.mark.parametrize("error", [redis.ConnectionError("refused"), redis.ResponseError("NOREPLICAS Not enough")])
 def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
-    """While Redis refuses or is unreachable, the command is tried every two seconds, and given up after an hour."""
+    """
+    While Redis refuses writes or does not answer, a command is tried every two seconds for an hour; after that the
+    error is raised.
+    """
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 10**9), closed.append)
@@ -91,14 +100,14 @@ def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
 
 
 def test_an_outage_of_fifty_minutes_is_survived(clock: Clock) -> None:
-    """A write that was refused 1,500 times succeeds in the end."""
+    """A command that fails 1,500 times in fifty minutes succeeds in the next try."""
     assert RedisRetry().call_with_retry(failing(redis.TimeoutError("silent"), 1_500), lambda _: None) == "done"
     assert clock.now > 1_000.0 + 2_900.0
 
 
 @pytest.mark.parametrize("error", [NoScriptError("No matching script."), redis.ResponseError("ERR user_script:3: nil")])
 def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> None:
-    """A script that is unknown or fails is called once, and the connection stays open."""
+    """If a script is unknown or has an error, the command is tried once, and the connection is not closed."""
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 1), closed.append)
@@ -108,7 +117,8 @@ def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> No
 
 def test_a_process_that_leaves_gives_up_on_all_connections(clock: Clock) -> None:
     """
-    The deadline of a drain applies to calls that already wait, and to connections for which redis-py copied the object.
+    The deadline of a drain also ends a call that already waits, and applies to copies of the object that redis-py
+    makes.
     """
     ours = RedisRetry()
 

@@ -33,7 +33,10 @@ def answer(status: int, message: str) -> Answer:
     ],
 )
 def test_what_closes_an_account(status: int, message: str, prompt: str, closes: bool) -> None:
-    """An account is closed by certain statuses, or by a text that the endpoint cannot have from the tenant."""
+    """
+    An account is closed by the status 401, 402 or 403, or by a known message, unless this message may come from the
+    prompt.
+    """
     said = answer(status, message)
     refused = classify(said, "https://a.example/fetch")
     assert isinstance(refused, Refused)
@@ -55,7 +58,10 @@ def test_what_closes_an_account(status: int, message: str, prompt: str, closes: 
     ],
 )
 def test_what_moves_a_job(outcome: Outcome, moves: bool) -> None:
-    """With several accounts, an outcome moves the job if it was free and concerns the account; with one, none does."""
+    """
+    With several accounts, an outcome moves the job if it cost nothing and its cause is the account. With one account no
+    outcome moves a job.
+    """
     for may_move in (False, True):
         decision = decide(outcome, Attempt(1, 1, 0, 0, 1e9, may_move), RetryPolicy(), 0.0, 0.5)
         assert isinstance(decision, Retry)
@@ -63,6 +69,6 @@ def test_what_moves_a_job(outcome: Outcome, moves: bool) -> None:
 
 
 def test_a_job_that_is_refused_for_itself_fails() -> None:
-    """A refusal that concerns the job ends it, for any number of accounts."""
+    """A refusal whose cause is the job itself fails the job, also with several accounts."""
     decision = decide(Refused("invalid_request", "no"), Attempt(1, 0, 0, 0, 1e9, True), RetryPolicy(), 0.0, 0.5)
     assert isinstance(decision, Fail)

@@ -1,4 +1,4 @@
-"""The meaning and cost of the endpoint's answers: all known ones, and random ones by property."""
+"""The outcome and cost of the endpoint's answers: all known answers, and random ones."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ LITERAL: list[tuple[str, dict[str, Any], int, PostOutcome]] = [
 
 @pytest.mark.parametrize(("body", "status", "meant"), [row[1:] for row in LITERAL], ids=[row[0] for row in LITERAL])
 def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant: PostOutcome) -> None:
-    """Each known answer of the vendor is classified as the table of docs/endpoint.md says."""
+    """Each known answer to a POST has the outcome that the table of docs/endpoint.md names."""
     assert classify(answer(body, status), FETCH) == meant
 
 
@@ -186,7 +186,7 @@ def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant
     "body", [PAGE, b"", b'{"status":"success","id":146', b"[]", b'"ok"', b"\xff\xfe", b"[" * 100_000]
 )
 def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
-    """A proxy's page, half an answer or an empty one may have been billed, whatever its status."""
+    """A page, half an answer or an empty answer is unknown with any status, since the POST may have been charged."""
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
 
 
@@ -203,7 +203,7 @@ def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
 )
 @pytest.mark.parametrize("body", [PAGE, b"", {"message": "no"}, {"status": "error", "message": "no"}])
 def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object) -> None:
-    """A status that proves that nothing was done ends the job with a stable code, at no cost."""
+    """A status that proves that no work was done is a refusal with a stable code, whatever the body is."""
     outcome = classify(answer(body, status), FETCH)
     assert isinstance(outcome, Refused)
     assert outcome.code == code
@@ -221,7 +221,7 @@ def test_a_status_that_refuses_is_a_refusal(status: int, code: str, body: object
     ],
 )
 def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: str) -> None:
-    """Only a request of which no byte was sent is certainly free."""
+    """A failed request is free only if no byte of it was sent; otherwise its cost is unknown."""
     assert charge_kind(classify(trouble, FETCH)) == kind
 
 
@@ -241,7 +241,7 @@ def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: s
     ],
 )
 def test_the_wait_of_a_full_queue(body: dict[str, Any], headers: dict[str, str], wait_s: float) -> None:
-    """The wait is retry_after of body or header, from 1 s to 2 min; by default 5 s, or the spam filter's time."""
+    """The wait is retry_after of the body, else of the header, else 5 s, within 1 s and 120 s."""
     outcome = classify(answer({"status": "error", "message": FULL, **body}, 429, **headers), FETCH)
     assert outcome == Busy("queue_full", FULL, wait_s)
     assert classify(answer({"message": SPAM}, 200), FETCH, 0.3) == Busy("spam_filter", SPAM, 0.3)
@@ -275,7 +275,7 @@ POLLS: list[tuple[str, object, float, object]] = [
 
 @pytest.mark.parametrize(("body", "age_s", "meant"), [row[1:] for row in POLLS], ids=[row[0] for row in POLLS])
 def test_every_literal_answer_of_a_poll(body: object, age_s: float, meant: object) -> None:
-    """An answer to a poll has the right outcome; if it shows nothing about the job, the checkpoint stays unchanged."""
+    """Each known answer to a poll has its outcome; an answer without news of the job keeps the checkpoint."""
     assert classify_poll(answer(body), ASKED, age_s) == meant
 
 
@@ -288,7 +288,7 @@ def test_every_literal_answer_of_a_poll(body: object, age_s: float, meant: objec
     ],
 )
 def test_lost_only_after_a_grace_period(body: dict[str, str]) -> None:
-    """An id that is unknown half a minute after its POST is lost; a newer one is polled again."""
+    """An id that the endpoint does not know is polled again for 30 s after its POST; after that it is lost."""
     assert classify_poll(answer(body), ASKED, 30.0) == ASKED
     assert isinstance(classify_poll(answer(body), ASKED, 30.1), GenerationLost)
 
@@ -315,7 +315,7 @@ statuses = st.integers(100, 599)
 @example({"status": "error", "message": {"prompt": None}, "retry_after": {}}, 429, 1.0)
 @example({}, 503, 1.0)
 def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> None:
-    """An answer with any members is classified, and is free only for a reason that is listed."""
+    """Any JSON object is classified; it is free only if its status, HTTP status or message shows an error."""
     outcome = classify(answer(body, status), FETCH)
     if charge_kind(outcome) in ("refused", "failed"):
         named = str(body.get("status", "")).lower() in ("failed", "error") or 400 <= status <= 429
@@ -325,7 +325,7 @@ def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> 
 
 @given(st.binary(max_size=200), st.sampled_from([200, 201, 204, 302, 500, 502, 503, 504, 520, 599]))
 def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None:
-    """Bytes that are no JSON object are an unknown outcome of a POST, and do not end polling."""
+    """Bytes that are no JSON object are an unknown outcome of a POST; in answer to a poll they keep the checkpoint."""
     assume(not body.strip().startswith(b"{"))
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
     assert classify_poll(answer(body, status), ASKED, 99.0) == ASKED
@@ -339,12 +339,12 @@ def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None
     ],
 )
 def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> None:
-    """A wait of four hundred digits, in the answer to a paid POST, is ignored."""
+    """A number of four hundred digits is ignored: the default value is used in its place."""
     assert classify(answer(body.replace("999", "9" * 400).encode()), FETCH) == meant
 
 
 @given(st.text(alphabet="0123456789abcdef-", min_size=1, max_size=40))
 def test_an_id_becomes_a_fetch_link(identity: str) -> None:
-    """A processing answer with only an id is polled at the configured address."""
+    """A job is polled at the configured address and its id if the answer `processing` has an id and no link."""
     outcome = classify(answer({"status": "processing", "id": identity}), FETCH + "/")
     assert outcome == Processing(identity, f"{FETCH}/{identity}", 0.0)

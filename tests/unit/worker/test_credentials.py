@@ -1,6 +1,4 @@
-"""
-The keys of a worker process: where they are read, reloads that apply as a whole or not at all, and that none is shown.
-"""
+"""The keys of a worker process: where they are read from, how they are reloaded, and that no key is shown."""
 
 from __future__ import annotations
 
@@ -28,13 +26,13 @@ def logged() -> Iterator[Logged]:
 
 
 class Folder:
-    """An accounts file and its key files; the process notices each write."""
+    """A folder with an accounts file and key files. Each write changes the time of the file, so a reload notices it."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._writes = path, 0
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Replace a file as a mounted secret is replaced: by another inode with another time."""
+        """Replace a file by another inode with a new time, as the system replaces a mounted secret."""
         self._writes += 1
         draft = self.path / f"{name}.draft"
         draft.write_bytes(content.encode() if isinstance(content, str) else content)
@@ -42,7 +40,10 @@ class Folder:
         draft.replace(self.path / name)
 
     def accounts(self, *names: str, **fields: str) -> None:
-        """Write the accounts file with a key file for each account; keywords add a line to the account of that name."""
+        """
+        Write the accounts file, with a key file for each account of `names`. A keyword adds its text to the table of
+        the account with that name.
+        """
         tables = [f'[accounts.{name}]\nkey_file = "{name}.key"\n{fields.get(name, "")}\n' for name in names]
         self.write("accounts.toml", "\n".join(tables))
 
@@ -59,7 +60,10 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
-    """One account `default` is held, with or without a key; its queue is `edits`, and nothing is ever reloaded."""
+    """
+    Without an accounts file, the account `default` has the key of the settings and the queue `edits`, and there is
+    nothing to reload. It is held even without a key.
+    """
     credentials = Credentials(Settings.load(pix2pix_key=OLD))
     assert dict(credentials.now.keys) == {"default": OLD}
     assert credentials.now.queues == ("edits",)
@@ -74,7 +78,10 @@ def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
 
 
 def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The key of an account is one line in its file, or the value of its variable."""
+    """
+    The key of an account is the line in its key file, or the value of its environment variable, without blanks around
+    it.
+    """
     monkeypatch.setenv("OTHER_KEY", f" {OTHER} ")
     folder.write("accounts.toml", '[accounts.a]\nkey_file = "a.key"\n[accounts.b]\nkey_env = "OTHER_KEY"\n')
     holdings = folder.credentials().now
@@ -83,7 +90,7 @@ def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.
 
 
 def test_the_account_default_has_the_queue_of_always(folder: Folder) -> None:
-    """With an accounts file, messages of `default` still go to the queue `edits`."""
+    """In an accounts file too, the account `default` has the queue `edits`."""
     folder.accounts("a", "default")
     folder.write("default.key", OTHER)
     assert folder.credentials().now.queues == ("edits.a", "edits")
@@ -91,7 +98,8 @@ def test_the_account_default_has_the_queue_of_always(folder: Folder) -> None:
 
 def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
     """
-    If the settings' key is set and the file has no `default`, jobs of `default` are claimed, but it gets no new ones.
+    If the settings have a key and the file has no `default`, jobs of `default` can still be claimed, but `default` is
+    not served, so it gets no new jobs.
     """
     credentials = folder.credentials("sk-of-the-settings")
     assert list(credentials.now.served) == ["a"]
@@ -105,7 +113,10 @@ def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
 
 
 def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
-    """An account that left the file gets no new jobs; its jobs in progress are polled with its old key."""
+    """
+    An account that was removed from the file is not served. Its jobs can still be claimed, and its old key is kept for
+    them.
+    """
     folder.write("b.key", OTHER)
     credentials = folder.credentials()
     folder.accounts("a")
@@ -118,7 +129,9 @@ def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
 
 
 def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
-    """A process that has only the settings' key, and none of the file, does not start."""
+    """
+    `require_one` raises SettingsError if no key of the accounts file can be read, even if the settings have a key.
+    """
     (folder.path / "a.key").unlink()
     with pytest.raises(SettingsError):
         folder.credentials("sk-of-the-settings").require_one()
@@ -136,7 +149,9 @@ def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
     ],
 )
 def test_a_key_that_cannot_be_read_is_lacking(folder: Folder, content: str | bytes | None, reason: str) -> None:
-    """The account is not held, the reason is recorded without the key, and the other account is served."""
+    """
+    An account whose key cannot be read is not held; the reason is stored without the key. The other account is held.
+    """
     if content is not None:
         folder.write("b.key", content)
     credentials = folder.credentials()
@@ -148,7 +163,7 @@ def test_a_key_that_cannot_be_read_is_lacking(folder: Folder, content: str | byt
 
 
 def test_a_process_without_any_key_knows_why(folder: Folder) -> None:
-    """The error names every account, and why its key could not be read."""
+    """If no key can be read, the error of `require_one` has each account with its reason."""
     (folder.path / "a.key").unlink()
     credentials = folder.credentials()
     with pytest.raises(SettingsError) as caught:
@@ -160,7 +175,7 @@ def test_a_process_without_any_key_knows_why(folder: Folder) -> None:
 
 
 def test_no_key_is_shown(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the `repr` of `Credentials` nor that of `Holdings` contains a key, not even a former one."""
+    """The `repr` and the attributes of `Credentials` show no current or former key."""
     credentials = folder.credentials()
     folder.write("a.key", NEW)
     assert credentials.reload_if_changed()
@@ -170,7 +185,10 @@ def test_no_key_is_shown(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -> None:
-    """While no file changes, a check leaves the same `Holdings` object, and logs nothing."""
+    """
+    While no file changes, a check keeps the same `Holdings` object. A file that is written again with the same text is
+    read, and nothing is logged.
+    """
     credentials = folder.credentials()
     before = credentials.now
     assert not credentials.reload_if_changed()
@@ -181,7 +199,10 @@ def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -
 
 
 def test_a_changed_key_is_taken(folder: Folder, logged: Logged) -> None:
-    """A replaced key is used after the next check; an attempt that has the earlier `Holdings` keeps the earlier key."""
+    """
+    After a key file is replaced, the next check creates `Holdings` with the new key; the earlier object keeps the old
+    key. The log names the account and shows no key.
+    """
     credentials = folder.credentials()
     before = credentials.now
     folder.write("a.key", NEW)
@@ -195,7 +216,9 @@ def test_a_changed_key_is_taken(folder: Folder, logged: Logged) -> None:
 
 
 def test_accounts_come_and_go(folder: Folder, logged: Logged) -> None:
-    """The log names added, removed and changed accounts; an account is served as soon as its key file appears."""
+    """
+    The log names the accounts that were added, removed or changed. An account is held as soon as its key file exists.
+    """
     credentials = folder.credentials()
     folder.write("b.key", OTHER)
     assert credentials.reload_if_changed()
@@ -222,7 +245,9 @@ def test_accounts_come_and_go(folder: Folder, logged: Logged) -> None:
     ],
 )
 def test_a_fault_keeps_all_as_it_was(folder: Folder, logged: Logged, name: str, content: str, reason: str) -> None:
-    """If a changed file is wrong, that is logged once and nothing changes; a correction applies at the next check."""
+    """
+    If a changed file is wrong, the fault is logged once and the accounts stay. A correction applies at the next check.
+    """
     credentials = folder.credentials()
     before = credentials.now
     folder.write(name, content)
@@ -240,7 +265,7 @@ def test_a_fault_keeps_all_as_it_was(folder: Folder, logged: Logged, name: str, 
 
 
 def test_a_reload_that_is_asked_for_is_answered(folder: Folder, logged: Logged) -> None:
-    """After SIGHUP the log has exactly one line about the reload, even if nothing changed."""
+    """After `ask_reload` the next check logs one line, even if no file has changed."""
     credentials = folder.credentials()
     credentials.ask_reload()
     assert credentials.reload_if_changed()

@@ -1,4 +1,4 @@
-"""The schedule of deliveries, and how answers change it."""
+"""The schedule of delivery attempts, and how the receiver's answers change it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ answers = st.builds(
 
 
 def test_the_schedule_is_the_one_that_is_promised() -> None:
-    """Ten attempts over more than 75 hours: 0, 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24 h."""
+    """
+    There are ten attempts over more than 75 hours, with these waits: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, 24
+    h.
+    """
     assert sum(SCHEDULE_S) > 75 * 3_600
     assert list(SCHEDULE_S) == [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400]
     assert next_delay_s(DeliveryOutcome(500), 9, NOW, MIDDLE) == pytest.approx(86_400)
@@ -40,7 +43,8 @@ def test_the_schedule_is_the_one_that_is_promised() -> None:
 @given(answers, numbers, draws)
 def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, random: float) -> None:
     """
-    A wait is within a fifth of the schedule. Retry-After can raise it to about double, or to an hour if that is more.
+    Without Retry-After, a wait differs from the schedule by at most a fifth; for an overloaded receiver it is at least
+    a minute. With Retry-After it is at most 2.4 times the schedule, or an hour.
     """
     base_s = SCHEDULE_S[number - 1]
     delay_s = next_delay_s(outcome, number, NOW, random)
@@ -72,14 +76,18 @@ def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, ran
 )
 def test_how_an_answer_bends_the_schedule(outcome: DeliveryOutcome, number: int, delay_s: float) -> None:
     """
-    If the receiver is overloaded, the wait is at least a minute; Retry-After counts between the schedule and its bound.
+    An overloaded receiver is called again after a minute or later. Retry-After can lengthen a wait up to a limit, and
+    never shortens it.
     """
     assert next_delay_s(outcome, number, NOW, MIDDLE) == pytest.approx(delay_s)
 
 
 @given(st.lists(draws, min_size=9, max_size=9), st.sampled_from([0.0, 3_600.0]))
 def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float], waited_s: float) -> None:
-    """If a receiver always names longer waits, none is shorter than scheduled, and their sum is bounded."""
+    """
+    If a receiver always asks for a longer wait, no wait is shorter than scheduled, and all waits together are at most
+    four days.
+    """
     age_s = 0.0
     for number, random in enumerate(spread, 1):
         least_s = next_delay_s(DeliveryOutcome(503), number, NOW, random)
@@ -92,7 +100,10 @@ def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float]
 
 
 def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
-    """An early delivery waits as long as the receiver names; a schedule that is late already is not extended."""
+    """
+    Early in the schedule a delivery waits as long as the receiver asks, within the limit. A delivery that is late
+    already keeps to the schedule.
+    """
     outcome = DeliveryOutcome(503, retry_after="999999")
     assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)
     assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=8 * 3_600.0) == pytest.approx(23_040.0)
@@ -102,7 +113,7 @@ def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
 @given(st.text(max_size=30))
 @example("0\x1f")
 def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
-    """No text in a receiver's header makes a worker's attempt raise."""
+    """`retry_after_s` returns a wait of 0 or more, or None, for any text, and never raises."""
     asked_s = retry_after_s(text, NOW)
     assert asked_s is None or asked_s >= 0
 
@@ -116,20 +127,20 @@ def test_a_retry_after_of_any_text_is_read_or_ignored(text: str) -> None:
     ],
 )
 def test_a_retry_after_beyond_all_calendars_is_ignored(date: str) -> None:
-    """A date that does not exist leaves the schedule unchanged."""
+    """`retry_after_s` returns None for a date that does not exist."""
     assert retry_after_s(date, NOW) is None
 
 
 def test_a_retry_after_of_endless_digits_is_ignored_or_clamped() -> None:
-    """Thousands of digits, as a hostile receiver may send them, do no harm."""
+    """A Retry-After of thousands of digits counts as the longest wait that is allowed."""
     assert next_delay_s(DeliveryOutcome(503, retry_after="9" * 5_000), 1, NOW, MIDDLE) == pytest.approx(3_600)
 
 
 @given(answers, st.integers(1, 12), st.booleans(), draws)
 def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: bool, random: float) -> None:
     """
-    2xx is delivered, 410 disables the receiver, the tenth failure is dead, all else waits. A redelivery does not change
-    health.
+    An answer 2xx is delivered, 410 is dead and disables the receiver, the tenth failure is dead, and any other answer
+    is retried. A redelivery by hand does not change the receiver's health.
     """
     settlement = settlement_of(outcome, number, by_hand, NOW, random)
     over = "delivered" if outcome.accepted else "dead" if outcome.status == 410 or number > 9 else "retrying"
@@ -141,6 +152,6 @@ def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: 
 
 
 def test_a_delivery_to_a_disabled_receiver_is_no_attempt() -> None:
-    """A delivery that cannot be sent is dead, and counts neither as an attempt nor for the receiver's health."""
+    """A delivery to a disabled receiver is dead; it counts as no attempt and does not change the receiver's health."""
     settlement = undeliverable("the receiver is disabled", 1, NOW)
     assert (settlement.move, settlement.counts_as_attempt, settlement.health) == ("dead", False, "")

@@ -1,4 +1,4 @@
-"""Which link to the picture the endpoint gets, and the error if it could not read the picture."""
+"""Which link to the picture the endpoint gets, and the error if the endpoint could not read the picture."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def given(init_image: str, copy: str = "") -> Claim:
 
 
 def judged(blobs: FileBlobs, claim: Claim = CLAIM, settings: Settings = SETTINGS) -> Refused:
-    """Return the outcome of a picture that the endpoint could not read."""
+    """Return the `Refused` that `apply_input_fallback` makes of a picture that the endpoint could not read."""
     outcome = apply_input_fallback(UNREAD, claim, blobs, settings)
     assert isinstance(outcome, Refused)
     return outcome
@@ -45,7 +45,8 @@ def blobs(tmp_path: Path) -> FileBlobs:
 
 def test_our_copy_is_tried_once(blobs: FileBlobs) -> None:
     """
-    After the first refusal our copy is sent; if that is refused too, the error says that our address is not reachable.
+    After the first refusal the next attempt sends the link of our copy. After a second refusal the error names
+    RETOUCH_PUBLIC_URL.
     """
     first, second = judged(blobs), judged(blobs, SECOND)
     assert (first.retry_with_copy, second.retry_with_copy) == (True, False)
@@ -54,7 +55,10 @@ def test_our_copy_is_tried_once(blobs: FileBlobs) -> None:
 
 
 def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: FileBlobs) -> None:
-    """Only the link differs, and the first POST has the caller's link."""
+    """
+    A claim that reads our copy sends its signed link in place of the caller's link; nothing else in the request
+    changes.
+    """
     asked = request_spec(SECOND, blobs, SETTINGS)
     assert asked.edit["init_image"].startswith(f"https://edits.example/files/{NAME}?expires=")
     assert replace(asked, edit=CLAIM.spec.edit) == CLAIM.spec
@@ -62,7 +66,9 @@ def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: File
 
 
 def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
-    """Without a copy the error asks for a public link or, if the link is ours, for a public address of the gateway."""
+    """
+    Without a copy the error asks for a public link. If the link is ours, it asks for a public address of the gateway.
+    """
     theirs = judged(blobs, given(LINK))
     ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))
     assert (theirs.retry_with_copy, ours.retry_with_copy) == (False, False)
@@ -73,9 +79,7 @@ def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
 
 @pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "http://gateway:8000", "http://10.0.0.7"])
 def test_a_link_that_only_we_could_read_is_not_sent(tmp_path: Path, public_url: str) -> None:
-    """
-    If RETOUCH_PUBLIC_URL is private, as by default, our link is sent only if private addresses are allowed (simulator).
-    """
+    """If RETOUCH_PUBLIC_URL is private, the link of our copy is not sent, unless private addresses are allowed."""
     inside = store(tmp_path, public_url)
     assert not judged(inside).retry_with_copy
     assert request_spec(SECOND, inside, SETTINGS) == CLAIM.spec
@@ -83,7 +87,7 @@ def test_a_link_that_only_we_could_read_is_not_sent(tmp_path: Path, public_url: 
 
 
 def test_a_store_that_cannot_sign_leaves_all_as_it_was(tmp_path: Path) -> None:
-    """If no link can be made, the job goes on as if there were no copy."""
+    """If the store cannot make a link, the job continues as if there were no copy."""
 
     class Closed(FileBlobs):
         def link(self, name: str, expires_s: float = 0.0) -> str:

@@ -1,4 +1,4 @@
-"""A worker's log has one line for each event, as text or JSON, with ids and without the arguments of libraries."""
+"""A worker's log has one line for each event, as text or JSON, with ids and without arguments of calls in libraries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_json_lines_hold_the_event_and_its_facts(capsys: pytest.CaptureFixture[str]) -> None:
-    """With LOG_FORMAT=json each line is one object with event, level, time and ids."""
+    """With the log format `json`, each line is a JSON object with event, level, timestamp and ids."""
     logs.configure(Settings(log_format="json"))
     structlog.get_logger("retouch").info("attempt_ended", job="ed_1", charges=1)
     entry: dict[str, Any] = json.loads(lines(capsys)[0])
@@ -62,7 +62,7 @@ def test_the_level_is_the_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("form", ["console", "json"])
 def test_a_traceback_shows_no_local_variable(capsys: pytest.CaptureFixture[str], form: Any) -> None:
-    """The traceback of a library has file and error, but no value of a variable."""
+    """A logged traceback has the file and the error, and no values of local variables."""
     logs.configure(Settings(log_format=form))
 
     def fail(password: str) -> None:

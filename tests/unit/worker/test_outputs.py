@@ -1,4 +1,4 @@
-"""Which images an answer has, and the links of each image."""
+"""Which images an answer of the endpoint has, and which links lead to each image."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ ANSWERS: list[tuple[str, dict[str, Any], int, Ready]] = [
     ("said", "status", "outcome"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
 )
 def test_images_are_read_place_by_place(said: dict[str, Any], status: int, outcome: Ready) -> None:
-    """Each index of the lists is one image with its fallbacks; a single link as text is one image."""
+    """The links at one index of all lists lead to one image. If `output` is a text, all links lead to one image."""
     assert classify(Answer(status, {}, json.dumps(said).encode(), 0.1), "https://e.example/fetch") == outcome

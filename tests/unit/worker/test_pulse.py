@@ -1,4 +1,4 @@
-"""The pulse continues after any error, since paid calls depend on it."""
+"""The pulse of a worker continues after any error, since leases of paid calls depend on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from retouch_worker.pulse import Pulse
 
 
 class OddLanes:
-    """Lanes whose `rescue` first raises an unknown error, and then works."""
+    """Lanes whose first `rescue` raises an unknown error and whose later calls succeed."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -26,11 +26,11 @@ class OddLanes:
         """Do nothing."""
 
     def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
-        """Return that no lease is lost."""
+        """Return an empty list: no lease is lost."""
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
-        """Fail once, then return that nothing is due."""
+        """Raise in the first call; in later calls return that no message is due."""
         self.asked += 1
         if self.asked == 1:
             raise RuntimeError("Set changed size during iteration")
@@ -46,7 +46,7 @@ class NoPublisher:
 
 
 def test_the_pulse_survives_what_nobody_foresaw() -> None:
-    """An unknown error is logged, and the pulse continues: no lease is lost."""
+    """After `rescue` raised an unknown error, the pulse calls it again."""
     lanes = OddLanes()
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load())
     pulse.start()
@@ -55,7 +55,7 @@ def test_the_pulse_survives_what_nobody_foresaw() -> None:
 
 
 class RefusingLanes(OddLanes):
-    """Lanes that refuse two heartbeats and then accept them; they record the order of calls."""
+    """Lanes whose first two heartbeats raise a refusal of Redis; `order` has the names of all calls, in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,14 +65,14 @@ class RefusingLanes(OddLanes):
         """Do nothing."""
 
     def heartbeat(self, lease_s: float, leases: Sequence[Any], *_: object) -> list[str]:
-        """Refuse the first two calls, then accept."""
+        """Raise a refusal in the first two calls; then return an empty list."""
         self.order.append("renew")
         if self.order.count("renew") <= 2:
             raise redis.ResponseError("NOREPLICAS Not enough good replicas to write.")
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
-        """Record the call."""
+        """Record the call, and return that no message is due."""
         self.order.append("rescue")
         if self.order.count("renew") > 2:
             self.answered.set()
@@ -81,8 +81,8 @@ class RefusingLanes(OddLanes):
 
 def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
     """
-    After Redis has refused for a while, a process renews its leases before it rescues, or it would give up its own
-    calls.
+    After Redis has refused heartbeats, the pulse renews its own leases before it calls `rescue`. In the other order
+    `rescue` could take its jobs away.
     """
     lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))

@@ -29,19 +29,20 @@ EDIT = {"prompt": "a secret wedding", "init_image": URL, "extra": {"mask": "http
     ],
 )
 def test_what_is_shown_of_the_endpoints_words(said: str, expected: str) -> None:
-    """Key, addresses and prompt are removed in any spelling; then a long text is cut."""
+    """Key, addresses and prompt are replaced in any spelling; after that a long message is cut."""
     assert redacted(Failed(said), EDIT, KEY) == Failed(expected)
 
 
 def test_a_prompt_of_one_word_is_no_secret() -> None:
-    """
-    A prompt of one word stays: the endpoint may use the same word, and the message would be unreadable without it.
-    """
+    """A prompt of one short word is not replaced, since a message may contain the same word."""
     assert redacted(Failed("a prompt is required"), {**EDIT, "prompt": "a"}, "") == Failed("a prompt is required")
 
 
 def test_links_of_an_answer_stay_but_for_the_key() -> None:
-    """The key is removed everywhere, addresses only from messages: an output may be on the customer's own host."""
+    """
+    The links of an answer keep the customer's addresses, since an output may be on the customer's host. A key is
+    replaced even there.
+    """
     assert redacted(Ready((URL,), KEY, flagged=True), EDIT, KEY) == Ready((URL,), "[key]", flagged=True)
     asked = Processing("1", f"https://endpoint.example/fetch/1?key={KEY}", 3.0)
     assert redacted(asked, EDIT, KEY) == Processing("1", "https://endpoint.example/fetch/1?key=[key]", 3.0)

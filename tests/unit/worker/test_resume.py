@@ -1,4 +1,4 @@
-"""Where an attempt begins, branch by branch; and by property, never with a POST that the charges do not allow."""
+"""Where an attempt begins: each case by itself, and random claims, which never lead to a POST beyond the limits."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ FRESH = fresh_claim(JobSpec("acme", {}, 3_600.0), NOW)
 
 
 def lost(*ages_s: float) -> list[Charge]:
-    """Return one POST for each of these ages, without an answer on record."""
+    """Return one charge without an answer for each age in seconds."""
     return [Charge(number, NOW - age_s) for number, age_s in enumerate(ages_s, 1)]
 
 
 def test_a_fresh_job_is_posted() -> None:
-    """A job without any record is POSTed."""
+    """A job without charges and checkpoint is POSTed."""
     assert resume(FRESH, POLICY, FILTER_S) == NotStarted()
 
 
 def test_a_paid_answer_is_resumed_whatever_else_is_true() -> None:
-    """A checkpoint takes precedence over cancellation, deadline, charges and attempts."""
+    """An attempt begins with the checkpoint, even if the job is cancelled, past its deadline or out of attempts."""
     for checkpoint in (READY, ASKED):
         claim = replace(
             FRESH, checkpoint=checkpoint, cancelled=True, deadline_at=NOW - 1, charges=lost(90, 60), number=9
@@ -40,7 +40,10 @@ def test_a_paid_answer_is_resumed_whatever_else_is_true() -> None:
 
 
 def test_a_job_that_kills_its_workers_ends() -> None:
-    """After ten crashes the job fails, without even a download, and is kept as a dead letter."""
+    """
+    After CRASHES_MOST crashes a job ends as TooManyCrashes, even if it has a checkpoint; with one crash less it
+    continues.
+    """
     claim = replace(FRESH, crashes=CRASHES_MOST, checkpoint=READY)
     assert resume(claim, POLICY, FILTER_S) == TooManyCrashes(CRASHES_MOST)
     assert resume(replace(claim, crashes=CRASHES_MOST - 1), POLICY, FILTER_S) == READY
@@ -52,19 +55,21 @@ def test_a_cancelled_job_asks_for_nothing() -> None:
 
 
 def test_a_job_past_its_deadline_asks_for_nothing() -> None:
-    """A job past its deadline is not POSTed."""
+    """A job without a paid answer is not POSTed after its deadline."""
     assert resume(replace(FRESH, deadline_at=NOW), POLICY, FILTER_S) == DeadlinePassed()
 
 
 def test_a_lost_answer_waits_out_the_spam_filter() -> None:
-    """The same body is POSTed again only once the endpoint would accept it as a new one."""
+    """After a lost answer the job waits until the spam filter would accept the same body; then it is POSTed again."""
     outcome = resume(replace(FRESH, charges=lost(10), number=1), POLICY, FILTER_S)
     assert outcome == Unknown("a POST was sent and its answer is not on record", FILTER_S - 10 + FILTER_MARGIN_S)
     assert resume(replace(FRESH, charges=lost(31), number=1), POLICY, FILTER_S) == NotStarted()
 
 
 def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
-    """After a refused POST our copy is POSTed; if its intent is on record already, that answer counts as lost."""
+    """
+    After a refused POST the job is POSTed with our copy. If a second intent has no answer, this answer counts as lost.
+    """
     refused = [Charge(1, NOW - 5, "refused", NOW - 4)]
     claim = replace(FRESH, reads_copy=True, charges=refused, number=1)
     assert resume(claim, POLICY, FILTER_S) == NotStarted()
@@ -76,21 +81,21 @@ def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
 
 
 def test_a_lost_answer_at_the_bound_is_for_a_person() -> None:
-    """If no charge or no attempt is left, an unknown outcome stays unknown, even past the deadline."""
+    """If no charge or no attempt is left after a lost answer, the outcome is unknown, even past the deadline."""
     for policy in (replace(POLICY, max_charges=1), replace(POLICY, max_attempts=1)):
         claim = replace(FRESH, charges=lost(90), number=1, deadline_at=NOW - 1)
         assert resume(claim, policy, FILTER_S) == Unknown("a POST was sent and its answer is not on record")
 
 
 def test_an_answer_that_cost_nothing_is_no_lost_answer() -> None:
-    """After a refusal or a failure on record, the next POST does not wait for the spam filter."""
+    """After a refused or failed POST, the next POST does not wait for the spam filter, even with max_charges=1."""
     for kind in ("refused", "failed"):
         claim = replace(FRESH, charges=[Charge(1, NOW - 1, kind)], number=1)
         assert resume(claim, replace(POLICY, max_charges=1), FILTER_S) == NotStarted()
 
 
 def test_a_replay_forgives_the_charges_before_it() -> None:
-    """A replay may POST again, although the outcome of an earlier POST is unknown."""
+    """A replayed job may POST again, since the lost answers before the replay do not count."""
     claim = replace(FRESH, charges=lost(90), forgiven=1)
     assert resume(claim, replace(POLICY, max_charges=1), FILTER_S) == NotStarted()
 
@@ -120,7 +125,8 @@ claims = st.builds(
 @given(claims, st.integers(1, 9), st.integers(1, 4))
 def test_never_a_post_beyond_the_bounds(claim: Claim, max_attempts: int, max_charges: int) -> None:
     """
-    No POST begins past the deadline, while a paid answer is on record, or after a lost answer if no charge is left.
+    A POST begins only before the deadline and without a checkpoint. After a lost answer it also needs a charge, an
+    attempt and the end of the spam filter's time.
     """
     policy = replace(POLICY, max_attempts=max_attempts, max_charges=max_charges)
     if resume(claim, policy, FILTER_S) != NotStarted():
