@@ -30,7 +30,7 @@ def serve(*, port: int | None = None) -> None:
     app = make_gateway(settings)
     dependencies: Dependencies = app.state.dependencies
     second_process = SecondProcess(dependencies.load, dependencies.requests)
-    connection = movable_connection(second_process, dependencies.is_busy, dependencies.key_cache)
+    connection = movable_connection(second_process, dependencies.slows_others, dependencies.key_cache)
     server = GatewayServer(configured(app, settings, connection, port), second_process)
     with suppress(KeyboardInterrupt):
         server.run()

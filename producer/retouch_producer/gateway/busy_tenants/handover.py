@@ -20,7 +20,7 @@ from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 READY_WITHIN_S = 10.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
-NICENESS = 19
+NICENESS = 5
 """The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need."""
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
