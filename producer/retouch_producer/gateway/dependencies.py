@@ -84,8 +84,8 @@ class Dependencies:
         """
         Return a job as `/v1` shows it, with freshly signed links to its images.
 
-        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of this
-        job's.
+        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of the
+        request that made this job.
         """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"

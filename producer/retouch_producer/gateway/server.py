@@ -65,7 +65,10 @@ def configured(
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn's server, whose open requests and those of the second process end in the same time."""
+    """
+    Uvicorn's server. At a shutdown, it gives its own open requests and those of the second process the same time to
+    end.
+    """
 
     def __init__(self, config: uvicorn.Config, second_process: SecondProcess) -> None:
         super().__init__(config)

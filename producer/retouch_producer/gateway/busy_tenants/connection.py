@@ -14,7 +14,7 @@ from retouch_producer.gateway.http.http1 import Http1Protocol
 from retouch_producer.gateway.http.request_turns import EXTENSION
 
 KEPT_MOST = 512 * 1024
-"""The bytes of a request that are kept so that it may move; uvicorn reads fewer before the application asks for them."""
+"""The bytes of a request that are kept so that it may move; uvicorn reads fewer before the application asks for any."""
 LARGE_BODY = 65_536
 """A longer body, in bytes, is that of a large request: a batch or a picture."""
 _LONG_LIST = re.compile(rb"[?&]limit=\d{3}")
@@ -90,7 +90,7 @@ class MovableConnection(Http1Protocol):
         """
         Hand the connection over together with the request that is being served; return whether this was possible.
 
-        Nothing may have been done for the request, and its task has to end without an answer.
+        Call this only if nothing was done for the request. After True, end the task of the request without an answer.
         """
         if not self._may_move or self._is_leaving or self.transport.is_closing():
             return False

@@ -32,7 +32,9 @@ class Movable(Protocol):
     """A request that another process can serve, as long as nothing was done for it."""
 
     def move(self) -> bool:
-        """Hand the request over; return whether this was possible. If so, its task has to end without an answer."""
+        """
+        Hand the request over; return whether this was possible. After True, end the request's task without an answer.
+        """
 
     def keep(self) -> None:
         """Serve the request in this process."""
