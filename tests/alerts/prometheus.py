@@ -30,8 +30,8 @@ _LEAST_S = 5  # a rate needs several scrapes, a second apart; on a busy machine 
 
 def speed_up(rules: str) -> str:
     """
-    Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`. Times other
-    than 0 are at least `_LEAST_S` seconds.
+    Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`. Times
+    other than 0 are at least `_LEAST_S` seconds.
     """
 
     def seconds(match: re.Match[str]) -> str:
