@@ -61,8 +61,8 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
     """
-    Requests of a busy tenant are answered by a second process of lower priority, and requests of another tenant still
-    by the first process.
+    A second process of lower priority answers the requests of a busy tenant. The first process still answers those of
+    another tenant.
     """
     with running_gateway(worker_environment, first=SOON) as (url, running):
         callers = Callers(url, client)
