@@ -1,5 +1,5 @@
 """
-Get the event of a job as a Celery task of your own app, instead of a webhook.
+Retouch calls a Celery task of your own app with the event of a job, instead of sending a webhook.
 
 Allow the task where jobs are enqueued:  export RETOUCH_CALLBACK_TASKS=billing.tasks.edited@billing
 Run the app's worker:                    celery --app examples.celery_callback worker --queues billing

@@ -18,7 +18,7 @@ seen: set[str] = set()  # a database in real life: an event may come twice, alwa
 
 class Receiver(BaseHTTPRequestHandler):
     """
-    Answers 400 to a request that cannot be verified, and 204 to any other, before it handles the event.
+    Answers 400 to a request that cannot be verified, and 204 to any other request.
 
     An event is handled after the answer, since the sender waits only for some seconds.
     """

@@ -186,7 +186,7 @@ def _unwrapped(ip: Ip) -> Ip:
 
 @lru_cache(4_096)
 def _literal(text: str) -> Ip | None:
-    """Return the IP address that a text is, or None for a name; an address with a scope id counts as a name."""
+    """Return the IP address that is written in a text. Return None for a name and for an address with a scope id."""
     try:
         return ipaddress.ip_address(text) if "%" not in text else None
     except ValueError:

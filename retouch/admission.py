@@ -245,9 +245,10 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
 
 def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
     """
-    Return [(name, message)] if the value is not a number above 0 and at most `most`; otherwise return an empty list.
+    Return an empty list for None and for a number above 0 and at most `most`. Return [(name, message)] for any other
+    value.
 
-    The value None is no fault. Only `deadline_s` may have a fraction.
+    Only `deadline_s` may have a fraction.
     """
     if value is None:
         return []

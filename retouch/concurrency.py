@@ -1,7 +1,7 @@
 """
 The two ways in which a client waits: it blocks its thread, or it suspends its task while the event loop goes on.
 
-`EditQueue` and `AsyncEditQueue` differ in this only; the code of both is written once, against `Concurrency`.
+`EditQueue` and `AsyncEditQueue` differ only in this. They share their code, which waits by calling `Concurrency`.
 """
 
 from __future__ import annotations

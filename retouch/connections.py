@@ -70,7 +70,7 @@ class SharedConnections:
 
 
 class Connections(SharedConnections):
-    """The parts of a process that may block; its stores have all their methods."""
+    """The parts of a process whose calls to Redis may block. The stores have all their methods."""
 
     client: Client
     jobs: JobStore

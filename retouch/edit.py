@@ -1,8 +1,8 @@
 """
 `Edit`: one requested edit. It is checked when it is made, so that no invalid edit is enqueued or paid for.
 
-The ranges come from the endpoint's documentation: the range of guidance_scale (1 to 20) from its v5 page, all others
-from its v6 page.
+The endpoint's documentation states the ranges: its v5 page states the range of guidance_scale (1 to 20), and its v6
+page states all others.
 """
 
 from __future__ import annotations

@@ -26,8 +26,8 @@ EventName = Literal[
 
 class JobOptions(TypedDict, total=False):
     """
-    The options of a job: how it runs, and who gets its events. The settings have the default of an option that is left
-    out.
+    The options of a job: how it runs, and who gets its events. If an option is left out, the default in the settings
+    applies.
 
     Within 24 h, the same request with the same `idempotency_key` returns the same job. `deadline_s` is in seconds from
     enqueueing. `max_attempts` bounds the attempts, `max_charges` the POSTs that may have been billed. `webhook` is a

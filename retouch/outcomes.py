@@ -247,10 +247,10 @@ class Retry:
     """
     The job waits without a slot.
 
-    `refund` is true if this attempt does not count. `counts_as_wait` is true if this wait is one of the limited number
-    of waits for a paid answer. `drop_checkpoint` is true if the next attempt must POST again. `moves` is true if
-    nothing was charged and another account may take the job. The job then goes to another account at once, and avoids
-    the present account for `delay_s`. If no account takes it, the job waits.
+    `refund` is true if this attempt does not count. Waits for a paid answer are limited in number; `counts_as_wait` is
+    true if this wait counts as one of them. `drop_checkpoint` is true if the next attempt must POST again. `moves` is
+    true if nothing was charged and another account may take the job. The job then goes to another account at once, and
+    avoids the present account for `delay_s`. If no account takes it, the job waits.
     """
 
     delay_s: float

@@ -1,9 +1,11 @@
 """
-The publisher writes and sends one Celery message for each dispatched item (a job or a delivery), without Celery.
+The publisher writes and sends one message for each dispatched item (a job or a delivery), for Celery but without
+importing Celery.
 
-Our messages differ in their ids only, so their text is made once, here; `tests/unit/client/test_message_text.py` checks
-that it equals what Celery and kombu write. Celery and kombu would build an exchange and an envelope for each message,
-which takes ten times as long as the LPUSH that sends it. Producers would import Celery only for that.
+The messages differ only in their ids. Therefore their text is made once, here; `tests/unit/client/test_message_text.py`
+checks that it equals what Celery and kombu write. Celery and kombu would build an exchange and an envelope for each
+message: that takes ten times as long as the LPUSH that sends the message, and every producer would have to import
+Celery.
 """
 
 from __future__ import annotations
@@ -59,9 +61,9 @@ class Publisher:
         Send one message for each (lane, item). A lane may also be `edits.ACCOUNT`, the queue of one account.
 
         Failure policy: if the broker does not answer within `redis_timeout_s`, the messages are dropped without an
-        error, and so are those of the next two seconds, so that callers do not wait again and again. The work is in the
-        store, and rescue sends its messages again within seconds. If nobody consumes a lane and its list has grown
-        long, the oldest messages of the list are dropped too.
+        error. The messages of the next two seconds are dropped too, so that callers do not wait again and again. The
+        work is in the store, and rescue sends its messages again within seconds. If nobody consumes a lane and its list
+        has grown long, the oldest messages of the list are dropped too.
         """
         self._pending.extend(messages)
         # Checked again after each release: a thread that did not get the lock has left its messages in the queue.
@@ -101,7 +103,7 @@ class Publisher:
 
 
 def queue_of(account: str) -> str:
-    """Return the queue of lane `edits` that has the messages of an account: `edits` for `default`."""
+    """Return the queue for jobs of an account: `edits` for the account `default`, `edits.ACCOUNT` for any other."""
     return "edits" if account == DEFAULT_ACCOUNT else f"edits.{account}"
 
 
@@ -112,7 +114,7 @@ def lane_of(queue: str) -> str:
 
 class Envelope:
     """
-    The text of the messages of one queue (Celery's protocol 2 in kombu's envelope), made once, with placeholders for
+    The text of a queue's messages (Celery's protocol 2 in kombu's envelope). It is made once and has placeholders for
     ids.
     """
 

@@ -69,7 +69,7 @@ class JobQuery:
     """
     A parsed query. An empty field matches every job, and so does an empty query.
 
-    A job matches when it has, for each field that is not empty, one of the values. `tags` and `costs` hold one group of
+    A job matches if it has one of the values of each field that is not empty. `tags` and `costs` hold one group of
     alternatives for each term, since a text may repeat these terms. `since` and `until` (exclusive) bound the instant
     of enqueueing, in Unix seconds. A job matches a receiver that it names, or to which one of its events was sent.
     """
@@ -98,7 +98,7 @@ class JobQuery:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """Fields without an index: `cost`, and `account` if it has `default`. Each job is read for these fields."""
+        """The fields of this query without an index: `cost`, and `account` if `default` is one of its values."""
         return ("account",) * ("default" in self.accounts) + ("cost",) * bool(self.costs)
 
     def frozen(self, at: float) -> JobQuery:
@@ -107,7 +107,7 @@ class JobQuery:
         return replace(self, since=min(self.since, until), until=until)
 
     def also(self, other: JobQuery) -> JobQuery:
-        """Return the query that requires both; raise `InvalidQuery` if both have a field other than time, tag, cost."""
+        """Return the query that requires both; raise `InvalidQuery` for a field in both, except time, tag and cost."""
         names = ("tenants", "states", "codes", "accounts", "receivers", "ids")
         both = [name for name in names if getattr(self, name) and getattr(other, name)]
         if both:

@@ -60,8 +60,8 @@ async def reply(value: Replied[Value]) -> Value:
 
 class SyncAsync(Generic[P, Value]):
     """
-    A coroutine function `f` for threads and event loops: `f(…)` runs it to its end in a thread, and
-    `await f.awaited(…)` runs it on an event loop.
+    A coroutine function `f` for threads and event loops. In a thread, `f(…)` runs the coroutine to its end. On an event
+    loop, `await f.awaited(…)` runs it.
     """
 
     __slots__ = ("awaited",)

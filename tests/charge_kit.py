@@ -43,7 +43,7 @@ def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
 
 
 def split(ledger: Ledger, **narrowed: Any) -> dict[str, int]:
-    """Return the counts of the only row of the ledger that are not 0, by use. Return {} if there is no row."""
+    """Return {use: count} of the ledger, which may have one row at most; counts of 0 are left out."""
     rows = ledger.usage(**narrowed)
     assert len(rows) <= 1
     kinds = ("useful", "repeated", "wasted", "unknown", "reserved")

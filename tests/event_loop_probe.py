@@ -34,7 +34,7 @@ class Steps:
     cpu_s: list[float] = field(default_factory=list)
 
     def summary(self) -> dict[str, float]:
-        """Return the number of steps, and the longest step by each of the two measures in milliseconds."""
+        """Return the number of steps, and the longest step in milliseconds: by the clock, and in processor time."""
         longest = {"wall_ms": max(self.wall_s) * 1e3, "cpu_ms": max(self.cpu_s) * 1e3}
         return {"steps": len(self.wall_s), **{name: round(value, 2) for name, value in longest.items()}}
 

@@ -88,8 +88,8 @@ class LaneKit:
 
     def make_due(self, lane: str, part: str, *items: str) -> None:
         """
-        Move the instants of these items in `part` (`slots`, `timetable` or `shut`) into the past; without items, of
-        all.
+        Move the instants of these items in `part` (`slots`, `timetable` or `shut`) into the past. If no items are
+        given, do this for all items.
         """
         name = f"rt:{lane}:{part}"
         for item in items or self.client.zrange(name, 0, -1):
@@ -180,7 +180,7 @@ def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:
-    """Return the groups in the two lines of a lane: that of proven groups and that of unproven groups."""
+    """Return the groups in both lines of a lane, the line of proven groups and the line of unproven groups."""
     lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
     return {group for line in lines for group in client.zrange(line, 0, -1)}
 

@@ -112,5 +112,5 @@ class Spoken:
 
 
 def run_retouch(*arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Spoken:
-    """Start a `retouch` command in `folder` that keeps running, and return its process."""
+    """In `folder`, start a `retouch` command that does not end by itself; return its process."""
     return Spoken([sys.executable, "-m", "retouch_ops.cli", *arguments], folder=folder, environment=environment)

@@ -1,7 +1,7 @@
 """
 Two functions that edit a picture: one uses InstructPix2Pix (`diffusers`), the other uses Pillow and needs no GPU.
 
-The server calls one of them with a picture in RGB, the prompt and three numbers, from as many threads as it has GPUs.
+The server uses one of the two functions. At the same time it makes at most as many calls as it has GPUs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ SIDE_MOST = 768
 def pillow_edit(
     image: Image.Image, prompt: str, steps: int, guidance_scale: float, image_guidance_scale: float
 ) -> Image.Image:
-    """
-    Return a poster of the picture, which only shows that the server works. Higher guidance makes the effect stronger.
-    """
+    """Return a poster of the picture, to show that the server works. Higher guidance makes the effect stronger."""
     strength = min(1.0, guidance_scale / 20 + steps / 100) / max(1.0, image_guidance_scale / 2)
     poster = ImageOps.posterize(ImageEnhance.Color(image).enhance(1.8), 3)
     return Image.blend(image, ImageOps.mirror(poster) if "mirror" in prompt.lower() else poster, strength)

@@ -1,5 +1,5 @@
 """
-A server with the API of the pix2pix endpoint that calls a function of yours: `python examples/selfhosted/server.py`.
+A server with the API of the pix2pix endpoint: `python examples/selfhosted/server.py`. It calls your function to edit.
 
 SELFHOSTED_KEY holds the key that callers must send. Pictures are fetched from public addresses, and from the networks
 that RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS names. README.md shows how to make a worker of Retouch use this server.
@@ -148,7 +148,7 @@ class Service:
         return 200, {"status": "success", "generationTime": took_s, "id": generation.number, "output": link}
 
     def _picture(self, url: str) -> Image.Image | None:
-        """Fetch a picture and return it upright in RGB, or None if it is no usable picture. Its address is vetted."""
+        """Fetch a picture from a vetted address. Return it upright in RGB, or None if it is no usable picture."""
         answer = download(self._session, url, timeout_s=PICTURE_WITHIN_S, max_bytes=PICTURE_MOST_BYTES)
         if not isinstance(answer, Answer) or answer.status != 200 or isinstance(check(answer.body), ImageFault):
             return None

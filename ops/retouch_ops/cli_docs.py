@@ -82,7 +82,7 @@ def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
 
 
 def _plain(text: str | None) -> str:
-    """Return a help text on one line, with characters escaped that Markdown would interpret."""
+    """Return a help text on one line. Characters that Markdown would interpret are replaced or escaped."""
     return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
 
 

@@ -28,11 +28,10 @@ def tied_to_this_process(command: Sequence[str], death_signal: signal.Signals) -
 
 def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> None:
     """
-    Replace this process by the command. On Linux the kernel signals it when the *thread* that started this process
-    ends.
+    Replace this process by the command, after asking the kernel for a death signal.
 
-    The request to the kernel survives exec. If the parent died before the request, this process already has another
-    parent, and exits instead.
+    The kernel sends the signal when the *thread* that started this process ends. If the parent died before the kernel
+    was asked, this process already has another parent, and exits.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:

@@ -56,7 +56,7 @@ class Child:
     One program and its present process. While the program is dead, `process` is None; it is started again at
     `starts_at`.
 
-    `fast_deaths` counts the latest deaths in a row that came within 5 s of a start.
+    `fast_deaths` counts how often in a row the program has died within 5 s of its start.
     """
 
     program: Program

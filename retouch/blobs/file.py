@@ -33,8 +33,7 @@ _ADVICE = {
 
 class FileBlobs:
     """
-    A `BlobStore` in `folder`, which is made if it is missing. `GatewayLinks` makes its links from `public_url` and
-    `sign`.
+    A `BlobStore` in `folder`, which is made if it is missing. `public_url` and `sign` are used for its `GatewayLinks`.
 
     With `durable=False` the operating system decides when to flush, which is faster; a power cut may then lose recent
     files.

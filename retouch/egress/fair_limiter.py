@@ -17,7 +17,7 @@ DECODED_AT_ONCE = min(os.cpu_count() or 1, 4)
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """A caller that waits until its `amount` of work may start; `admitted` is set when it may."""
+    """A caller that waits for its turn; `admitted` is set when its `amount` of work may start."""
 
     amount: int
     admitted: threading.Event = field(default_factory=threading.Event)
@@ -28,7 +28,7 @@ class FairLimiter:
     Admits work up to a total amount, and up to an amount for each group.
 
     The groups take turns; within a group, the order is that of arrival. When a group begins to wait, each other group
-    has at most one turn before it, however many callers that group has.
+    gets at most one turn first, however many callers the other group has.
     """
 
     def __init__(self, most: int, most_per_group: int) -> None:

@@ -102,7 +102,7 @@ def send(
 
     `json` is serialised, `data` is sent as it is. If the body of the answer is longer than `max_bytes`, the result is
     `Trouble`; with `truncate`, the body is cut there instead. Before the body is read, `admit` is called with the
-    largest size that it may have in bytes. If `admit` returns False, the result is `Trouble` of kind `timeout`. A
+    largest possible size of the body in bytes. If `admit` returns False, the result is `Trouble` of kind `timeout`. A
     guarded session checks the text of the URL and every address that its host resolves to.
     """
     started_at = time.monotonic()

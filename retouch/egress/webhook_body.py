@@ -95,7 +95,7 @@ def _start_of(text: str, most_bytes: int) -> str:
 
 
 def _first(values: list[Item], most_bytes: int) -> list[Item]:
-    """Return the first values, as many as fit into `most_bytes` as JSON."""
+    """Return as many of the first values as fit into `most_bytes` when they are written as JSON."""
     used, kept = 0, []
     for value in values:
         used += len(_dumps(value))

@@ -33,9 +33,9 @@ class Structure:
     """
     The cost of decoding a file. `data` is the file without metadata, `exif` is its EXIF block, or empty.
 
-    `scan_megapixels` is the work of decoding a JPEG: its scans times its megapixels, and 8 times that with arithmetic
-    coding. `parts` is the number of chunks or segments that were counted; a file may have at most `parts_most`, and
-    counting stops above that number.
+    `scan_megapixels` is the work of decoding a JPEG: the number of scans multiplied by the megapixels. If the JPEG has
+    arithmetic coding, the work counts 8 times. `parts` is the number of chunks or segments that were counted; a file
+    may have at most `parts_most`, and counting stops above that number.
     """
 
     data: bytes

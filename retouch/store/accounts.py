@@ -38,10 +38,10 @@ class AccountNumbers:
     `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `served` is true while a living worker
     holds the account's key, and `workers` counts these workers. `closed` is the code of the answer that closed the
     account at `closed_at`, or empty; `tested` is true while one job is let through to test whether the account works
-    again. After errors have opened the account's breaker, workers call it again in `breaker_open_s` seconds. After its
-    queue was full, they call it again in `resting_s` seconds. `calls_today` counts the POSTs of this UTC day that were
-    not free; `calls_per_day` is their bound (0: none). `charges_today` has the charges of jobs that ended today, by
-    class of the ledger, and `amount_today` is their price.
+    again. While the account's breaker is open, calls begin again in `breaker_open_s` seconds. After an answer that the
+    account's queue is full, calls begin again in `resting_s` seconds. `calls_today` counts the POSTs of this UTC day
+    that were not free; `calls_per_day` is their bound (0: none). `charges_today` has the charges of jobs that ended
+    today, by class of the ledger, and `amount_today` is their price.
     """
 
     id: str
@@ -153,10 +153,10 @@ class AccountStore:
         self, charges_today: Mapping[str, int], calls_today: int, price_per_call: float, is_served: bool
     ) -> AccountNumbers:
         """
-        Return the numbers of the account `default`, when it is the only account and made from the settings.
+        Return the numbers of the account `default` of the settings, for use when there is no accounts file.
 
-        Nothing is counted for each account then, so the caller passes today's charges and calls, and whether a worker
-        is alive. The mode is `paused` if the lane is paused.
+        In this case the store counts nothing by account. Therefore the caller passes today's charges and calls, and
+        whether a worker is alive. The mode is `paused` if the lane is paused.
         """
         pipe = self._client.pipeline(transaction=False)
         pipe.time().zcard(keys.lane("edits", "slots")).hgetall(keys.account_gate(DEFAULT_ACCOUNT))
@@ -220,9 +220,9 @@ class AccountStore:
         """
         Let one job through to a closed account, and return True; return False if the account is not closed.
 
-        Raise `UnknownAccount` for an unknown id. The account is open again as soon as it answers that job with anything
-        but a reason to close it. If it does not answer, another job is let through, first after 10 s, later after up to
-        5 min.
+        Raise `UnknownAccount` for an unknown id. When the endpoint answers that job, the account opens, unless the
+        answer is again a reason to close it. Without an answer, another job is let through: first after 10 s, later
+        after up to 5 min.
         """
         if not (await self.show.awaited(account)).closed:
             return False

@@ -1,6 +1,6 @@
 """
-The audit: one line for each change by hand to jobs, gates, keys or receivers, and one for each account of the endpoint
-that an answer closes or opens. Lines are kept for 90 days.
+The audit. A change by hand to jobs, gates, keys or receivers adds one line; so does an answer of the endpoint that
+closes or opens an account. Lines are kept for 90 days.
 
 Only `record` writes lines. A line has ids, counts and queries, never a secret, a prompt or an address: `record` accepts
 only the details in `DETAILS`.
@@ -57,8 +57,8 @@ class Actor:
     """
     Who makes a change, and through which surface.
 
-    An API key has an id (`key`), a name and a role. For a person who uses Redis directly, `key` and `role` are empty.
-    They are empty for a worker too, and its `name` is its host and process. A worker is the actor when an answer of the
+    An API key has an id (`key`), a name and a role. A person who uses Redis directly has no `key` and no `role`. A
+    worker has none either; its `name` is the worker's host and process. A worker is the actor when an answer of the
     endpoint closes or opens an account.
     """
 
@@ -154,7 +154,7 @@ class SharedAuditLog:
         """
         Count one more line for a producer's key; return whether the line may be written.
 
-        The first line above the bound may be written too, but `fields` is changed so that it is a line `audit.capped`.
+        In place of the first line above the bound, a line `audit.capped` is written: `fields` is changed to this.
         """
         counter = keys.audit_count(key, int(time.time() // 86_400))
         pipe = self._client.pipeline(transaction=True)

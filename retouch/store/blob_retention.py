@@ -97,7 +97,11 @@ def take_due_blobs(client: Client) -> dict[str, float]:
 
 
 def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float, float]]:
-    """Make blobs due in an hour; return {name: (Unix seconds until which it was kept before, mark for `drop_blob`)}."""
+    """
+    Make blobs due in an hour; return {name: (kept_until, mark)}.
+
+    `kept_until` is until when the blob was kept before this call (Unix seconds); `mark` is for `drop_blob`.
+    """
     seconds, micros = client.time()
     mark, wanted = seconds + micros / 1e6 + AGAIN_S, list(names)
     with client.pipeline(transaction=True) as pipe:
@@ -180,8 +184,8 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
     """
-    Trim the indexes of a tenant's jobs: that of all jobs, those by state, and up to 1,000 others (by code, tag and so
-    on) that are due.
+    Trim the indexes of a tenant's jobs: the index of all jobs, the indexes by state, and up to 1,000 other indexes that
+    are due.
 
     Return how many entries of the index of all jobs were dropped.
     """

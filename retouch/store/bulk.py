@@ -43,9 +43,9 @@ class Preview:
     """
     The number of jobs on which a run would act, and what that may cost.
 
-    `deliveries` is the number of deliveries that `redeliver` would send again, 0 for other actions. For `replay`,
-    `resume_free` is the number of jobs whose answer is paid for already, and `calls_most` the most calls that all other
-    jobs may make together. `is_complete` is False if counting stopped at 100,000 jobs.
+    `deliveries` is the number of deliveries that `redeliver` would send again, 0 for other actions. The next two are
+    for `replay`: `resume_free` is the number of jobs whose answer is paid for already; `calls_most` is how many calls
+    all other jobs may make together. `is_complete` is False if counting stopped at 100,000 jobs.
     """
 
     jobs: int = 0
@@ -75,10 +75,10 @@ class BulkRun:
     """
     A bulk run on record. Instants are in Unix seconds.
 
-    `tenant` is the tenant whose key started the run, `matched` the number of jobs that were read so far. `outcomes` has
-    the number of items by outcome: `replayed`, `cancelled`, `requested`, `redelivered`, `changed` and so on. `left` is
-    the number of items that the present chunk still has, `cursor` where the next chunk begins, and `fence` the number
-    of the lease.
+    `tenant` is the tenant whose key started the run. `matched` is the number of jobs that were read so far. `outcomes`
+    has the number of items by outcome: `replayed`, `cancelled`, `requested`, `redelivered`, `changed` and so on. `left`
+    is the number of items that the present chunk still has. `cursor` is where the next chunk begins. `fence` is the
+    number of the lease.
     """
 
     id: str
@@ -148,9 +148,9 @@ class BulkStore:
 
     def now(self) -> float:
         """
-        Return the instant at which a query is frozen: each job that is on record now was enqueued before this instant.
+        Return the instant at which to freeze a query, in Unix seconds on the clock of Redis.
 
-        The instant is in Unix seconds, on the clock of Redis.
+        All jobs that are on record now were enqueued before this instant.
         """
         seconds, micros = self._client.time()
         # The indexes round to milliseconds, also upwards. One more millisecond includes the jobs of the present one.

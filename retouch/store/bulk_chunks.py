@@ -69,7 +69,8 @@ class BulkChunks:
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
         """
-        Return (number of jobs read, items of the next chunk, cursor for the chunk after it, or None if there is none).
+        Return (number of jobs read, items of the next chunk, cursor). The chunk after that begins at the cursor, which
+        is None at the end.
         """
         page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
         if run.request.action == "redeliver":

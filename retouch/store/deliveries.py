@@ -19,8 +19,8 @@ class DeliveryClaim:
     A delivery whose lease a worker holds, with the event that the worker must send.
 
     `number` is the number of this attempt, from 1. `by_hand` is true if a person asked for the attempt. `age_s` is the
-    time since the delivery was created or last redelivered by hand, when its schedule began. `crashes` is how many
-    workers died while they held the delivery, since the last attempt that ended.
+    age of the delivery's schedule, which began when the delivery was created or last redelivered by hand. `crashes` is
+    how many workers in a row, up to now, died while they held the delivery.
     """
 
     delivery: str
@@ -170,11 +170,10 @@ class SharedDeliveryStore:
     @sync_async
     async def page(self, start: int, count: int, *, dead: bool = False, since: float = 0.0) -> list[str]:
         """
-        Return up to `count` ids of deliveries, newest first, after the first `start` ids; with `dead`, of dead letters
-        only.
+        Return up to `count` ids of deliveries, newest first, without the first `start` ids.
 
-        Only deliveries that were created at `since` or later are returned; dead letters must have failed at `since` or
-        later (Unix seconds).
+        Only deliveries that were created at `since` or later (Unix seconds) are returned. With `dead`, only dead
+        letters that failed at `since` or later are returned.
         """
         index = keys.lane("deliveries", "dead" if dead else "recent")
         return await reply(self._client.zrevrangebyscore(index, "+inf", since, start=start, num=count))

@@ -35,8 +35,9 @@ class Erased:
     """
     The numbers of erased jobs and images.
 
-    `in_flight` jobs were cancelled and have not ended yet; the next call erases them. `images_due` images were written
-    within the last hour, perhaps by another tenant's job that has not ended yet; a worker deletes them an hour later.
+    `in_flight` is the number of jobs that were cancelled and have not ended yet; the next call erases them.
+    `images_due` is the number of images that were written within the last hour, perhaps by another tenant's job that
+    has not ended yet; a worker deletes them an hour later.
     """
 
     jobs: int

@@ -77,7 +77,8 @@ def _oldest_due(client: Client, now: float) -> float | None:
     """
     Return the instant (Unix seconds) at which the most overdue delivery became due; None if no delivery is due.
 
-    Only the first delivery of the timetable and of each backlog that may be served is read.
+    This reads only the first delivery of the timetable, and the first of each backlog whose group may run or holds a
+    slot.
     """
     with client.pipeline(transaction=False) as pipe:
         for ready in ("ready", "ready:unproven"):

@@ -62,8 +62,8 @@ class History:
         """
         Return the counts between two instants, for each account or tenant.
 
-        Counts of enqueued jobs and of deliveries belong to no account. The tenants beyond the 100 busiest of a minute
-        are summed up as `other`.
+        Enqueued jobs and deliveries are not counted by account. In each minute, the 100 busiest tenants have their own
+        counts; all other tenants are summed up as `other`.
         """
         return _named(by, self._sums(since, until, ""))
 
@@ -82,11 +82,11 @@ class History:
         self, since: float, until: float | None = None, *, step_s: int = MINUTE_S, tenant: str | None = None
     ) -> list[Period]:
         """
-        Return the counts of each period of `step_s` seconds between two instants, oldest first, also of periods without
-        counts.
+        Return the counts of each period of `step_s` seconds between two instants, oldest first.
 
-        `step_s` must be a whole number of minutes; other numbers raise `ValueError`. With whole hours the result
-        reaches back up to 90 days, otherwise up to 72 hours.
+        Periods without counts are returned too. `step_s` must be a whole number of minutes; other numbers raise
+        `ValueError`. If `step_s` is a number of whole hours, the periods reach back up to 90 days, otherwise up to 72
+        hours.
         """
         if step_s % MINUTE_S or step_s <= 0:
             raise ValueError(f"step_s: expected a whole number of minutes, got {step_s}")

@@ -30,7 +30,7 @@ Upper bounds of the buckets of each latency, in seconds, as in history.lua; one 
 @dataclass(frozen=True, slots=True)
 class Distribution:
     """
-    Latencies in buckets: `counts` has a number for each bound (in seconds), and a last one for all greater latencies.
+    Latencies in buckets. `counts` has one number for each bound (in seconds), then one for latencies above all bounds.
     """
 
     bounds: tuple[float, ...]
@@ -98,7 +98,10 @@ class HistoryCounts:
 
     @property
     def answers(self) -> dict[str, int]:
-        """Answers of the endpoint by class; an answer `processing` is counted again when its polling is over."""
+        """
+        Answers of the endpoint by class. A polled POST counts twice: as `processing`, and by its class when polling is
+        over.
+        """
         return self._by_first("answers")
 
     @property
@@ -111,9 +114,9 @@ class HistoryCounts:
     @property
     def charges_by_account(self) -> dict[str, int]:
         """
-        Return the numbers of charges, whatever their use, by account.
+        Return the number of charges of each account, whatever their use.
 
-        The counts of one account have all its charges under `default`.
+        If these are the counts of a single account, all its charges are under `default`.
         """
         sums = Counter[str]()
         for name, count in self.counts.items():
@@ -125,12 +128,12 @@ class HistoryCounts:
 
     @property
     def charges_booked(self) -> dict[str, int]:
-        """Charges by each use that was ever written for them; these counts never decrease."""
+        """Charges by use. A charge whose use was changed later counts for both uses, so these counts never decrease."""
         return self._by_first("charges")
 
     @property
     def charges_moved(self) -> dict[str, int]:
-        """Charges by a use that they no longer have, because a late answer changed their use."""
+        """Charges whose use was changed by a late answer, by their earlier use."""
         return self._by_first("charges_back")
 
     @property

@@ -65,10 +65,11 @@ def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after
 
 async def fill(client: AnyClient, walks: Sequence[Walk], query: JobQuery) -> None:
     """
-    Read entries until each walk has unread entries or is at its end; each round trip reads a batch for all such walks.
+    Read until each walk has unread entries or is at its end. Each round trip reads a batch for all walks that need one.
 
-    A batch begins at the instant of the last entry, and entries that were read before are left out. An offset from the
-    newest entry is not used, since it changes when jobs are enqueued or change their state.
+    A batch begins at the instant of the last entry that was read; entries that were read before are left out. A walk
+    does not count an offset from the newest entry, since that offset changes when jobs are enqueued or change their
+    state.
     """
     while walks:
         pipe = client.pipeline(transaction=False)
@@ -92,7 +93,7 @@ def _take_in(walk: Walk, entries: Sequence[IndexCursor], query: JobQuery) -> Non
 
 def take_newest(walks: Sequence[Walk]) -> list[tuple[IndexCursor, Walk]]:
     """
-    Remove the unread entries that are newer than all entries still to be read, and return them, newest first.
+    Remove unread entries and return them, newest first. An entry is taken if no walk can still read a newer one.
 
     Each entry is returned once, with one of the walks that have it.
     """

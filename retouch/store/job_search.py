@@ -141,7 +141,8 @@ class JobSearch:
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
         """
-        Return the walks for a query: for each tenant, a walk over each source of the field that has the fewest entries.
+        Return the walks for a query. For each tenant, one field is chosen, the one with the fewest entries, and each
+        source of this field gets a walk.
         """
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
@@ -171,10 +172,12 @@ class JobSearch:
 
     async def _latest_tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[str]:
         """
-        Return tenants that have the newest `wanted` jobs after a cursor, without reading an index of every tenant.
+        Return the tenants that may have the next `wanted` jobs after a cursor, without reading an index of every
+        tenant.
 
-        The score of a tenant in `rt:tenants_by_time` is the instant of its latest job. Therefore the newest jobs before
-        an instant belong to the tenants that enqueued after it, or to the first `wanted` other tenants, latest first.
+        `rt:tenants_by_time` has the instant of each tenant's latest job. A tenant whose latest job is after the
+        cursor's instant may have older jobs that belong to the page, so all these tenants are returned. Of the other
+        tenants, the `wanted` ones with the latest jobs are enough.
         """
         before = min(query.until, after.at if after else query.until)
         found, older, start, last_at = list[str](), 0, 0, 0.0
@@ -198,9 +201,9 @@ class JobSearch:
 
     async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
         """
-        Return, for each tenant, its jobs in flight and its jobs among the ids of the query.
+        Return two lists for each tenant: the tenant's jobs in flight, and those of its jobs whose ids the query names.
 
-        Each part is empty if the query does not need it. The limit of the lane bounds the number of jobs in flight.
+        A list is empty if the query does not need it. The limit of the lane bounds the number of jobs in flight.
         """
         if not (_asks_in_flight(query) or query.ids):
             return [_Lists((), ())] * len(tenants)
@@ -234,7 +237,7 @@ def _code(record: JobRecord) -> str:
 
 
 class _Lists(NamedTuple):
-    """A tenant's jobs in flight, and its jobs among the ids of a query."""
+    """Two lists of one tenant: its jobs in flight, and those of its jobs whose ids the query names."""
 
     in_flight: tuple[IndexCursor, ...]
     named: tuple[IndexCursor, ...]
@@ -251,7 +254,7 @@ def _asks_in_flight(query: JobQuery) -> bool:
 
 def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
     """
-    Return a filter for each field of a query that has an index: the sources that have the tenant's matches.
+    Return a filter for each indexed field of a query. A filter has the sources in which the tenant's matches are.
 
     If no field of the query has an index, return one filter with all jobs of the tenant.
     """

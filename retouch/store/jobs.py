@@ -126,7 +126,7 @@ class SharedJobStore:
         Enqueue a failed or cancelled job again; return a word and the messages.
 
         The word is `replayed`, or why nothing was done: the job is `open`, `succeeded` or `unknown`, or its tenant has
-        no room (`full backlog`, `full budget`). `deadline_s` counts from now; None means the same time as at first.
+        no room (`full backlog`, `full budget`). `deadline_s` counts from now; None means the value in the job's spec.
         """
         deadline = "" if deadline_s is None else deadline_s
         word, messages = await reply(self._replay(args=[job, deadline, self._retention_s]))
@@ -279,7 +279,7 @@ class JobStore(SharedJobStore):
         Write the checkpoint `ready`, which says which images of a paid answer are stored; return False if the lease was
         lost.
 
-        `name` is the blob of the last image, empty for a rejected one; it is kept until the job's retention is over.
+        `name` is the blob of the last image, which is kept for the job's retention; it is empty for a rejected image.
         The next attempt goes on with the images that the checkpoint does not have yet.
         """
         keep_until = claim.deadline_at + self._retention_s

@@ -9,7 +9,7 @@ callbacks to one Celery task.
 | key | type | life | what |
 |---|---|---|---|
 | `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked for; never changes |
-| `rt:L:state:{item}` | hash | with spec | its state and counters; a waiting job has none until its first dispatch |
+| `rt:L:state:{item}` | hash | with spec | its state and counters; made at the first dispatch of a job |
 | `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
 | `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
 | `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |
@@ -21,12 +21,12 @@ callbacks to one Celery task.
 | `rt:deliveries:target:{target}` | hash | 30 days | its window, whether it is proven, its breaker |
 | `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
 | `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
-| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait in these |
+| `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait for admission |
 | `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
-| `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same of one account of a file; tier, price … |
-| `rt:accounts` | set | as these | the accounts that files named |
-| `rt:edits:account_tenants` | hash | permanent | tenants with accounts of their own: when they may use others |
+| `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same for an account of a file; tier, price … |
+| `rt:accounts` | set | as their gates | the accounts that accounts files named |
+| `rt:edits:account_tenants` | hash | permanent | for tenants with own accounts: when they may use shared ones |
 | `rt:edits:account_clocks` | hash | permanent | the pass at which each tier of accounts stands |
 | `rt:edits:account_workers` | sorted set | a lease | which process serves which account; score = until when |
 | `rt:edits:account_calls:{day}` | hash | 3 days | calls of each account on a UTC day |
@@ -59,7 +59,7 @@ callbacks to one Celery task.
 | `rt:deliveries:failing:{tenant}` | sorted set | empties itself | those of one tenant |
 | `rt:receiver:{id}` | hash | permanent; trimmed by retention if jobs named it | url, tenant, secret, events, disabled |
 | `rt:receivers` | sorted set | permanent | all receivers, by id; each score is 0 |
-| `rt:receivers_disabled` | set | as its receivers | those of them that are disabled |
+| `rt:receivers_disabled` | set | as its receivers | all receivers that are disabled |
 | `rt:receivers_of_jobs` | sorted set | trimmed by retention, 90 days | receivers that jobs named; score = when last |
 | `rt:receivers_by_tenant:{tenant}` | sorted set | as its receivers | all receivers of one tenant, by id |
 | `rt:receivers:{tenant}` | set | permanent | receivers of events of all the tenant's jobs |
@@ -67,7 +67,7 @@ callbacks to one Celery task.
 | `rt:budget:{tenant}:{day}` | hash | 3 days | calls spent and reserved on a UTC day |
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
 | `rt:ledger_accounts:{tenant}` | hash | permanent | the same by day and account, where there are several |
-| `rt:ledger:account:{account}` | hash | permanent | the same of one account; its last price once it is gone |
+| `rt:ledger:account:{account}` | hash | permanent | the same of one account; for a gone account, its last price |
 | `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
@@ -196,7 +196,9 @@ def jobs_by(kind: Literal["state", "code", "tag", "receiver", "account", "input"
 
 
 def input_digest(name: str) -> str:
-    """Return the part of a blob's name that indexes by input contain: the first 20 hex digits of its SHA-256."""
+    """
+    Return the first 20 hex digits of the SHA-256 in a blob's name. The keys of indexes by input contain these digits.
+    """
     return name.partition("/")[2][:20]
 
 

@@ -28,7 +28,7 @@ class UsageRow:
     Calls that may have been billed, under one key: a tenant, a day, a tag as `name=value`, an account, or a day and an
     account with a space between.
 
-    `useful` calls yielded an image that is kept. `repeated` calls were paid again for an image that another call
+    `useful` calls yielded an image that is kept. `repeated` calls cost money for an image that another call
     yielded. `wasted` calls were accepted by the endpoint and yielded no image. `unknown` calls never got an answer.
     `reserved` calls are promised to jobs in flight today. `amount` is the cost of all calls except the reserved ones,
     if all were billed.
@@ -170,7 +170,10 @@ class Ledger:
         ]
 
     def _tag_texts(self, tenants: Sequence[str], first: int, last: int) -> Iterator[dict[str, str]]:
-        """Yield {tag: counts in the order of `CLASSES`, as text} of each tenant and day, some in each round trip."""
+        """
+        Yield {tag: counts as text, in the order of `CLASSES`} for each tenant and day. Each round trip reads several of
+        these.
+        """
         # Older hashes have expired, and `first` may lie decades back.
         days = range(max(first, day_number(_today()) - TAGS_KEPT_DAYS), min(last, day_number(_today())) + 1)
         for names in batched([keys.ledger_tags(name, day) for name in tenants for day in days], _CHUNK):

@@ -22,11 +22,11 @@ class QueuePosition:
     """
     The facts about a tenant's next job.
 
-    `ahead` is the number of the tenant's jobs before it, `tenant_held` the number of slots that the tenant has.
+    `ahead` is the number of the tenant's jobs before it. `tenant_held` is the number of slots that the tenant has.
     `no_room` is `backlog` or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit.
-    `weights` has the tenants with a weight of their own. With several accounts, `accounts` are the accounts to which
-    the tenant's jobs may go. In `lane`, the limit, the held slots and the breaker are those of the accounts that take
-    jobs. `account` is the id of the account to which the job would go now, or empty if it would have to wait.
+    `weights` has the weights that were set for tenants. With several accounts, `accounts` are the accounts to which the
+    tenant's jobs may go. In `lane`, the limit, the held slots and the breaker are those of the accounts that take jobs.
+    `account` is the id of the account to which the job would go now, or empty if it would have to wait.
     """
 
     lane: LaneNumbers

@@ -59,8 +59,8 @@ class SharedReceiverStore:
         """
         Return the tenant's receiver at this URL; create one with a new secret if there is none.
 
-        Many processes may call this at once. A receiver that was not added for every job is deleted if no call asks for
-        it for `UNUSED_S` seconds.
+        Many processes may call this at once. A receiver is deleted when no call has asked for it for `UNUSED_S`
+        seconds, unless it was added for every job.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)
@@ -81,8 +81,8 @@ class ReceiverStore(SharedReceiverStore):
         """
         Add a receiver that gets events of every job of the tenant, and return it.
 
-        The receiver gets the final events, or the events that `events` names. Raises `InvalidEdit` if the tenant has 20
-        receivers of every job, since each of them makes every job of the tenant slower.
+        The receiver gets the final events, or the events that `events` names. If the tenant has 20 such receivers
+        already, this raises `InvalidEdit`: each of them makes every job of the tenant slower.
         """
         own, identity = keys.receivers(tenant), receiver_id(tenant, url)
         # A receiver that exists may be changed, also at the limit.

@@ -113,7 +113,7 @@ def charges_from(raws: Sequence[Document]) -> list[Charge]:
 
 def checkpoint_from(text: str) -> Processing | Ready | None:
     """
-    Return the checkpoint in a text of `checkpoint_json`: an attempt goes on from there.
+    Parse a text of `checkpoint_json`, and return the checkpoint from which an attempt goes on.
 
     Returns None for an empty text, which means that no paid answer is on record.
     """
@@ -164,8 +164,8 @@ class Claim:
     worker settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that
     clock. `reads_copy` is true once the endpoint could not read the caller's link and must get the link of our copy.
     `account` is the account to which the job was dispatched; `may_move` is true if there are several accounts.
-    `is_forbidden` is true once an account has answered it with 403. `checkpoint_of` is the fence of the charge whose
-    answer made the checkpoint.
+    `is_forbidden` is true once an account has answered the job with 403. `checkpoint_of` is the fence of the charge
+    whose answer made the checkpoint.
     """
 
     job: str

@@ -81,7 +81,7 @@ def _wire(settings: Settings) -> dict[str, object]:
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """
-    Return a context manager that raises `StoreUnavailable` if Redis does not answer or refuses commands for a while.
+    Return a context manager that raises `StoreUnavailable` if Redis does not answer, or refuses commands temporarily.
 
     Other errors pass through unchanged.
     """

@@ -36,7 +36,7 @@ _REFUSAL = re.compile(
 
 
 def refusal(error: redis.RedisError) -> str:
-    """Return why Redis refuses commands for a while, such as "is out of memory"; return "" for any other error."""
+    """Return why Redis refuses commands temporarily, such as "is out of memory"; return "" for any other error."""
     # Where redis-py has a class for an error, it moves the first word from the text to `status_code`.
     found = _REFUSAL.match(f"{error.status_code or ''} {error}".lstrip())
     return _REFUSALS[found[1]] if found else ""
@@ -61,9 +61,9 @@ class RedisRetry(Retry):
     """
     Repeats a worker's command for up to `hold_s` seconds, each time on a new connection.
 
-    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. Therefore it waits while
-    Redis does not answer, refuses for a while, or is no longer the primary: a new connection then reaches the new
-    primary. Any other error is raised at once, such as that of a script which Redis does not know.
+    Failure policy: the worker holds a paid answer, and waiting costs less than another POST. Therefore the worker waits
+    while Redis does not answer, refuses temporarily, or is no longer the primary; a new connection then reaches the new
+    primary. Any other error is raised at once, for example if Redis does not know a script.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:

@@ -10,10 +10,10 @@ its file, in a local with the name of that module:
     local clock = require('clock')
 
 Redis has no `require`, so this module composes the text that is sent. The text contains each module that the script
-needs, directly or through others, as `local clock = (function() … end)()`: each once, and after the modules that it
-needs itself. The script follows. The `require` lines become empty lines. Therefore a script contains only modules that
-it uses, and no module can use a module that it did not name: the linter, which reads the files as they are, would
-report an undefined variable. Modules cannot need each other in a circle.
+needs, directly or through others, as `local clock = (function() … end)()`. Each module is there once, after the modules
+that it needs itself. The script follows. The `require` lines become empty lines. Therefore a script contains only
+modules that it uses, and no module can use a module that it did not name: the linter, which reads the files as they
+are, would report an undefined variable. Modules cannot need each other in a circle.
 
 Creating the functions of all modules would take a large part of a script's time, about 0.15 µs for each. Therefore a
 script may also name modules inside a block, in consecutive lines. These modules, and those that only they need, are
@@ -23,7 +23,8 @@ created when the block runs. A module that few runs need is named with `require_
     account_dispatch().serve(turn, now)
 
 A late module is composed as a function. Each call creates the module anew, so it cannot store anything between two
-calls. The modules that it needs are created with the others, except for late ones, which are composed inside it.
+calls. A module that a late module needs is created with the others. If the needed module is late too, it is composed
+inside the late module.
 
 Lua allows 200 locals in one function, and the composed text has one for each module. Redis stores a script under the
 hash of its text, which is the same in each process.

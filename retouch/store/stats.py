@@ -25,8 +25,9 @@ class LatencySummary:
 @dataclass(frozen=True, slots=True)
 class Cost:
     """
-    Numbers of charges by their use, as in `UsageRow`; `amount` is their price if all of them were billed, each at the
-    price of its account.
+    Numbers of charges by their use, as in `UsageRow`.
+
+    `amount` is the price of all charges, as if all were billed. Each charge has the price of its account.
     """
 
     useful: int
@@ -69,8 +70,8 @@ class Stats:
     """
     Statistics from `since` to `until` (Unix seconds): `total`, and `rows` for each account or tenant if `by` is set.
 
-    `today` and `yesterday` are the costs of the UTC days; yesterday counts in full. `oldest_waiting_s` is the longest
-    time for which the next job of any tenant has waited; None if no job waits.
+    `today` is the cost of this UTC day until now, and `yesterday` the cost of the whole day before. `oldest_waiting_s`
+    is the longest wait among the next jobs of all tenants; None if no job waits.
     """
 
     since: float
@@ -130,7 +131,7 @@ def _oldest_waiting_s(client: Client, tenant: str | None, now: float) -> float |
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """The price of a call of each account that a file named, and of a call of any other account."""
+    """The price of one call: `by_account` for accounts that an accounts file named, `usual` for all others."""
 
     usual: float
     by_account: Mapping[str, float]

@@ -1,4 +1,4 @@
-"""The interface to traces, whose methods do nothing: it is used while traces are off. `otel.py` records spans."""
+"""The interface to traces. Its methods do nothing, and it is used while traces are off. `otel.py` records spans."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ class Span:
 
 
 class Tracing:
-    """Traces that are off. A method that returns a context manager traces its block as one span while traces are on."""
+    """
+    Traces while they are off: no method records anything. While traces are on, each method that returns a context
+    manager records its block as one span.
+    """
 
     def incoming(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
         """Make the `traceparent` of a request's headers the parent of the spans in the block."""
@@ -43,7 +46,7 @@ class Tracing:
         return _NOTHING
 
     def enqueue(self, jobs: Sequence[NewJob]) -> AbstractContextManager[tuple[Sequence[NewJob], Span]]:
-        """Trace an enqueue. The block gets the jobs to enqueue, whose specs name this span, and the span."""
+        """Trace an enqueue. The block gets the span, and the jobs to enqueue; the specs of the jobs name the span."""
         return nullcontext((jobs, _NO_SPAN))
 
     def attempt(self, claim: Claim) -> AbstractContextManager[Span]:
@@ -58,7 +61,8 @@ class Tracing:
 
     def delivery(self, claim: DeliveryClaim, trace: str) -> AbstractContextManager[Span]:
         """
-        Trace a delivery attempt. The span links to the span of the enqueue, which `trace` of the job's spec names.
+        Trace a delivery attempt. The span links to the span of the enqueue; `trace`, from the job's spec, names that
+        span.
         """
         del claim, trace
         return _UNTRACED

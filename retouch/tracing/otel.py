@@ -50,7 +50,10 @@ _W3C = TraceContextTextMapPropagator()
 
 
 class OpenTelemetry(Tracing):
-    """Records spans with the tracer of a provider: by default that of the application, which may be set later."""
+    """
+    Records spans with a tracer of `provider`. If it is None, the application's provider is used, which may be set
+    later.
+    """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
         self._provider = provider
@@ -221,9 +224,9 @@ class _Recorded(Span):
 
 class AsLinked(Sampler):
     """
-    Samples a span that begins a trace if the span that it links to was sampled; leaves all others to `sampler`.
+    Decides whether to sample a span. A span that links to a sampled span is sampled; for others, `sampler` decides.
 
-    With a sampler that keeps one trace in a hundred, all attempts of a job are kept if its enqueue was kept.
+    If `sampler` keeps one trace in a hundred, all attempts of a job are kept if its enqueue was kept.
     """
 
     def __init__(self, sampler: Sampler) -> None:

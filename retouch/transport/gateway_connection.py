@@ -82,9 +82,9 @@ class GatewayConnections:
         """
         Send a request and return the whole answer; for an error answer, raise the matching exception.
 
-        Failure policy: if the gateway has closed an idle connection, the next request on it ends like a request with a
-        lost answer. Therefore the request is sent once more, on a new connection. If the second try fails too, this
-        raises `StoreUnavailable`.
+        Failure policy: the gateway may have closed an idle connection. A request on that connection gets no answer, so
+        nobody knows whether the gateway has the request. Therefore the request is sent once more, on a new connection.
+        If the second try fails too, this raises `StoreUnavailable`.
         """
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")

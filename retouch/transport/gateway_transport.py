@@ -267,7 +267,7 @@ class GatewayTransport:
         return stats_from(await self._get("/v1/stats", {"tenant": tenant, "since": f"{since:.3f}", "by": by}))
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Return the next cursor, and the ids of the jobs that had events after a cursor; see `News`."""
+        """Return the next cursor, and the ids of the jobs that had events after the cursor `after`; see `News`."""
         page = await self._get("/v1/events", {"after": after or "latest", "limit": 1_000}, _WAIT if after else None)
         return page["next_cursor"], {event["data"]["job_id"] for event in page["data"]}
 

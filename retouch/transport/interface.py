@@ -49,8 +49,8 @@ class Transport(Protocol):
     The calls that a client can make to the queue. `EditQueue` and `Job` document each call.
 
     All calls raise `StoreUnavailable` while Redis or the gateway does not answer; calls about one job raise
-    `UnknownJob` for an unknown id. A call that is missing here is not possible over every transport, or not possible on
-    an event loop.
+    `UnknownJob` for an unknown id. Calls are missing here if one of the transports cannot make them, or if they cannot
+    run on an event loop.
     """
 
     concurrency: Concurrency
@@ -73,7 +73,7 @@ class Transport(Protocol):
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
         """
-        Return the next cursor, and the ids of the jobs that had events after a cursor.
+        Return the next cursor, and the ids of the jobs that had events after the cursor `after`.
 
         See `retouch.transport.feed_listener.News`.
         """

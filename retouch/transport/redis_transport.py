@@ -224,7 +224,7 @@ class RedisTransport:
         return [(entry.cursor, event) for (entry, _), event in zip(found, events, strict=True)]
 
     async def news(self, after: str | None) -> tuple[str, set[str]]:
-        """Return the next cursor, and the ids of the jobs that had events after a cursor; see `News`."""
+        """Return the next cursor, and the ids of the jobs that had events after the cursor `after`; see `News`."""
         with clear_errors():
             if after is None:
                 return await last_cursor.awaited(self.connections.client), set()
@@ -256,7 +256,11 @@ class RedisTransport:
         return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """Store a picture for the longest life and the retention of a job that is enqueued now; return a link to it."""
+        """
+        Store a picture, and return a link to it.
+
+        The picture is kept as long as a job that is enqueued now may live and be on record.
+        """
         with clear_errors():
             await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
         return await self.input_link(name)

@@ -25,17 +25,20 @@ RULES = Path(__file__).parents[2] / "ops" / "prometheus"
 OBJECTIVE_S = "5.0"
 """The bucket that stands for the objective of 300 s in the sped-up rules."""
 _SECONDS = {"m": 1, "h": 60, "d": 1440}
-_LEAST_S = 5  # a rate needs several scrapes, and these are a second apart
+_LEAST_S = 5  # a rate needs several scrapes, a second apart; on a busy machine two scrapes in a row may be late
 
 
 def speed_up(rules: str) -> str:
-    """Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`."""
+    """
+    Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`. Times
+    other than 0 are at least `_LEAST_S` seconds.
+    """
 
     def seconds(match: re.Match[str]) -> str:
-        return f"{max(_LEAST_S, int(match[1]) * _SECONDS[match[2]])}s"
+        sped_up = int(match[1]) * _SECONDS[match[2]]
+        return f"{max(_LEAST_S, sped_up) if sped_up else 0}s"
 
-    text = re.sub(r"(?<=\[)(\d+)([mhd])(?=\])", seconds, rules)
-    text = re.sub(r"(?<=for: )(\d+)([mhd])", lambda match: f"{int(match[1]) * _SECONDS[match[2]]}s", text)
+    text = re.sub(r"(?:(?<=\[)|(?<=for: ))(\d+)([mhd])\b", seconds, rules)
     return re.sub(r"(\d+) \* 60\b", r"\1 * 1", text).replace('le="300.0"', f'le="{OBJECTIVE_S}"')
 
 

@@ -159,7 +159,9 @@ def test_sending_again(visits: Visits, by: By, javascript: bool) -> None:
     "POST /console/receivers/{receiver_id}/rotate",
 )
 def test_a_receivers_switches(visits: Visits, by: By, javascript: bool) -> None:
-    """A receiver is tested, switched off and on, and its new secret is shown once."""
+    """
+    A receiver is tested, disabled and enabled. Its secret is changed, and only the next page shows the new secret.
+    """
     visit = visits(javascript=javascript)
     page = visit.open("receiver")
     press(page, page.get_by_role("button", name="Send a test"), by)
@@ -292,7 +294,9 @@ def test_filtering_the_audit(visits: Visits, by: By, javascript: bool) -> None:
 
 @HOWS
 def test_choosing_a_range(visits: Visits, by: By, javascript: bool) -> None:
-    """Links above the plots choose the range, and tables in place of plots. Plots are drawn only with JavaScript."""
+    """
+    Links above the plots choose the range, or show tables in place of the plots. Plots are drawn only with JavaScript.
+    """
     visit = visits(javascript=javascript)
     page = visit.open("overview")
     press(page, page.get_by_role("link", name="3 days"), by)

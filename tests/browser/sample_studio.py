@@ -113,7 +113,7 @@ class Studio:
 
 
 def photographs() -> list[bytes]:
-    """Return crops of the sample photograph, which look like pictures of different orders."""
+    """Return crops of the sample photograph. They look like pictures from different customers."""
     whole = Image.open(io.BytesIO((files("retouch_ops") / "samples/portrait.jpg").read_bytes())).convert("RGB")
     wide, high = whole.size
     boxes = (

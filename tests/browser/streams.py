@@ -31,8 +31,8 @@ def proxy(site: Site) -> Iterator[Proxy]:
 
 def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
     """
-    Two browsers with two tabs each hold one stream per browser. A stream ends with the last tab of its browser, and the
-    feed has one reader.
+    Two browsers have two tabs each, and each browser holds one stream. A stream ends with the last tab of its browser,
+    and the feed has one reader.
     """
     assert streams(site, 0)
     people = [visits(), visits()]
@@ -103,7 +103,7 @@ def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site:
 
 def asks_at_once(visit: Visit, site: Site) -> bool:
     """
-    Return True if the page requests itself within 4 s of an event; its regular updates are 5 s apart.
+    Return True if a page requests its content within 4 s of an event; its regular updates are 5 s apart.
 
     Otherwise Playwright raises `TimeoutError`.
     """

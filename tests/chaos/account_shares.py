@@ -21,9 +21,9 @@ class Shares:
     """
     The figures of one run, by account.
 
-    `full_s` is the shortest possible time for all jobs under these caps. `used` is the share of each cap that was in
-    flight while jobs waited, `refused` counts the queue-full answers, `most` is the largest number of requests in
-    flight.
+    `full_s` is the shortest possible time for all jobs under these caps. `used` is the mean number of requests in
+    flight while jobs waited, as a share of the cap. `refused` counts the queue-full answers. `most` is the largest
+    number of requests in flight.
     """
 
     jobs: int
@@ -101,7 +101,10 @@ def difference(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Jso
 
 
 def used_of(before: dict[str, Json], after: dict[str, Json], caps: dict[str, int]) -> dict[str, float]:
-    """Return for each account the share of its cap that was in flight between two readings of the books."""
+    """
+    Return, for each account, the mean number of requests in flight between two readings of the books, as a share of the
+    cap.
+    """
     counted = difference(before, after)
     return {
         account: row["in_flight_seconds"] / row["window_seconds"] / caps[account] for account, row in counted.items()

@@ -74,8 +74,9 @@ class Storm:
     """
     The parameters of one run.
 
-    The kills, and then the remaining jobs, may take `within_s` seconds each. If `apart_s` is above 0, only one process
-    at a time is about to die, and its successor starts `apart_s` seconds after its death.
+    All kills together may take `within_s` seconds, and after them the remaining jobs may take as long again. If
+    `apart_s` is above 0, the processes die one at a time. The successor of a process starts `apart_s` seconds after its
+    death.
     """
 
     kills: int
@@ -207,7 +208,7 @@ class Auditor:
     Compares the records of the simulator, the store, the blob store and the receiver.
 
     `killed_calls` has the calls (job and fence) whose process was killed. Only these calls may have lost their answers.
-    A job may fail only if all of its allowed calls are among them. If `all_succeed` is set, no job may fail.
+    A job may fail only if all of its allowed calls were killed. If `all_succeed` is set, no job may fail.
     """
 
     queue: EditQueue

@@ -43,8 +43,7 @@ class Producers:
 
     def enqueue(self, first: int, count: int, tenant: str = "default", point: str = "") -> list[str]:
         """
-        Make a child enqueue `count` rows and die at `point`, and other children enqueue them again until a child
-        survives.
+        Make a child enqueue `count` rows and die at `point`. Further children repeat this until one of them survives.
 
         Return the ids of the jobs, in the order of the rows.
         """

@@ -61,8 +61,8 @@ class Samples:
         """
         Add a sample of the stage.
 
-        A sample has the memory of the workers, of the store, and of the feed and the list of images (`kept`), the
-        number of keys, and the number of jobs that have ended.
+        A sample has three sizes of memory: of the workers, of the feed and the list of images (`kept`), and of the rest
+        of the store. It also has the number of keys and the number of jobs that have ended.
         """
         client = store_access(stage.queue).client
         kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))

@@ -163,8 +163,8 @@ def owned(stage: AccountStage) -> Iterator[AccountStage]:
 
 def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> None:
     """
-    While the only account of a tenant with `never` is closed, the tenant's jobs wait, and no shared account is called
-    for them.
+    A tenant has one account and never uses shared accounts. While its account is closed, its jobs wait, and no shared
+    account is called for them.
     """
     stage = owned
     stage.simulators["b"].settings(keys=["sk-another-key"])

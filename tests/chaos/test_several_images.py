@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 def start_mortal(stage: Stage, point: str, passes: int) -> Path:
     """
-    Start a worker that dies when it has passed `point` the given number of times, and another worker after its death.
+    Start a worker that dies when it has passed `point` the given number of times. After its death, another worker
+    starts.
 
     Return the path of the log of kills.
     """

@@ -44,7 +44,9 @@ def test_the_numbers_are_those_of_the_code() -> None:
 
 
 def callers() -> dict[str, str]:
-    """Return the text of the file that has each function of the store, by `function` or `Class.method`."""
+    """
+    Return {name: text of its file} for each function and method of the store. A method has the name `Class.method`.
+    """
     found: dict[str, str] = {}
     for path in (ROOT / "retouch" / "store").glob("*.py"):
         text = path.read_text()
@@ -62,7 +64,7 @@ def callers() -> dict[str, str]:
 
 
 def test_every_script_has_its_row() -> None:
-    """The table of scripts has one row for each script, and names functions in files that load the script."""
+    """The table of scripts has one row for each script. The file of each function that a row names loads the script."""
     rows = {row["script"]: row["called by"].replace("`", "").split(", ") for row in table(PAGE, "script")}
     assert sorted(rows) == sorted(path.stem for path in (ROOT / "retouch/store/lua/scripts").glob("*.lua"))
     files = callers()

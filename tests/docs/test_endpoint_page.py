@@ -71,8 +71,8 @@ def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
 def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """
-    The worker classifies each documented answer to a poll as its row says, with the seconds since the POST (`age`) in
-    the row.
+    The worker classifies each documented answer to a poll as its row says. The row also has the seconds since the POST
+    (`age`), on which the outcome may depend.
     """
     outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
     words, _ = follows(outcome, int(not isinstance(outcome, Failed)))

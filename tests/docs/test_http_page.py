@@ -62,7 +62,9 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
 
 
 def waiting_job(api: Any, simulator: Simulator) -> str:
-    """Return the id of a job that was cancelled while it waited, so that the examples can cancel and replay it."""
+    """
+    Enqueue and cancel a job, and return its id. The examples then cancel it once more, without effect, and replay it.
+    """
     job: str = api.post("/v1/edits", {"prompt": "wait", "init_image": simulator.portrait_url}).json()["id"]
     api.post(f"/v1/edits/{job}/cancel")
     return job
@@ -82,9 +84,9 @@ def run(command: str, known: dict[str, str], folder: Path) -> str:
 
 def ids_in(answer: str) -> dict[str, str]:
     """
-    Return the id in an answer by its name in later examples, or an empty dict.
+    Return {variable: id} for the id in an answer, since later examples use this variable; {} if the answer has no id.
 
-    Of a list, the id of the first item is returned.
+    If the answer is a list, the id of its first item is returned.
     """
     try:
         value = json.loads(answer)

@@ -1,6 +1,6 @@
 """
-The endpoint's examples in JavaScript, Node, PHP and Java. These languages must be installed, or are installed from
-Debian; `make seed-examples` runs the examples.
+The endpoint's examples in JavaScript, Node, PHP and Java; `make seed-examples` runs them. On Debian, a language that is
+missing is installed first.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """
 The hostile tenant, a process of its own: `python -m tests.hostile.attacker` with one JSON object on standard input.
 
-It prints `ready` once its pictures are made, begins when it reads another line, ends after `seconds`, and then prints
-for each attack how many answers had each status.
+The process makes its pictures and prints `ready`. It then waits for a line on standard input, and attacks for
+`seconds` seconds. At the end it prints, for each attack, how many answers had each status.
 """
 
 from __future__ import annotations

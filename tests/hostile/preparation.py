@@ -66,7 +66,7 @@ def _every_job(connections: Connections, count: int, server_url: str) -> list[st
     """
     Add up to `count` receivers that get the events of every job, and return their ids.
 
-    The limit of the tenant may refuse a receiver before that; then no more are added.
+    When the tenant's limit refuses a receiver, no more are added.
     """
     ids = []
     with suppress(InvalidEdit):

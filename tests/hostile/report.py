@@ -20,8 +20,8 @@ class Phase:
     """
     The figures of one phase.
 
-    `times` are seconds by kind of request, and `missing` counts jobs without a final webhook. `redis` has the figures
-    of the prober. `slow` has the longest duration of each slow command in seconds, and `megabytes` the highest resident
+    `times` are seconds by kind of request. `missing` counts jobs without a final webhook. `redis` has the figures of
+    the prober. `slow` has the longest duration of each slow command, in seconds. `megabytes` has the highest resident
     memory of each process.
     """
 

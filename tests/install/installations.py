@@ -168,7 +168,7 @@ def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, whee
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
-    """A folder with modules and folders that have the names of ours. To import one of the modules ends the process."""
+    """A folder with modules and folders that have the names of ours. A process that imports one of the modules ends."""
     for name in TAKEN:
         (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
     for name in ("ops", "producer", "worker", "tests", "retouch"):

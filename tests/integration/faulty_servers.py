@@ -203,8 +203,8 @@ def full_backlog() -> Iterator[int]:
 
 def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
     """
-    Return the TLS context of a server called `host`, a DNS name or an IP address, and the path of a file that makes a
-    client trust its self-signed certificate.
+    Return the TLS context of a server called `host` (a DNS name or an IP address), and the path of its self-signed
+    certificate. A client that loads this file trusts the server.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])

@@ -1,9 +1,9 @@
 """
 A guard around one method of kombu's Redis channel. With it, a worker survives an outage of its broker.
 
-Without it, a worker with tasks in flight exits when Redis goes away: closing the channel reads a pending BRPOP, which
-raises, and a second close then finds a half-closed channel (kombu 5.7.0, `Channel.close`). The exit ends paid calls in
-flight. kombu is pinned to that exact version, and `tests/chaos` restarts Redis under a worker that has work.
+Without it, a worker with tasks in flight exits when Redis goes away, which ends paid calls: `Channel.close` of kombu
+5.7.0 reads a pending BRPOP and raises, and a second close finds a half-closed channel. kombu is pinned to that exact
+version, and `tests/chaos` restarts Redis under a worker that has work.
 """
 
 from __future__ import annotations

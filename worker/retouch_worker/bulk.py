@@ -1,9 +1,9 @@
 """
 The thread of a worker process that carries out bulk runs, one chunk at a time.
 
-The whole state of a run is in the store. If a worker dies in a chunk, the next worker that leases the run acts on the
-remaining items, on each exactly once. The thread acts on ten items and then pauses for as long as that took, so other
-clients have at least half of Redis' time. It changes to the run that has waited longest about once a second.
+The whole state of a run is in the store. If a worker dies in a chunk, the next worker that leases the run acts once on
+each remaining item. The thread acts on ten items and then pauses for as long as that took, so other clients have at
+least half of Redis' time. About once a second it changes to the run that has waited longest.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class BatchingConsumer(Consumer):
         """
         Prepare to reconnect after a lost connection.
 
-        If the broker only refuses writes for now, wait a second first. Any other error reply is raised.
+        If the broker answers but refuses writes, wait a second first. Any other error reply is raised.
         """
         if isinstance(exc, redis.ResponseError):
             if not refusal(exc):

@@ -1,4 +1,4 @@
-"""Makes a Celery worker consume those queues of lane `edits` that belong to accounts whose keys its process holds."""
+"""Makes a Celery worker consume queues of lane `edits`: the queues of the accounts whose keys its process holds."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """
 The Celery tasks: each runs one attempt. Their only argument is an id.
 
-A task whose attempt ended its job or delivery for good, without success, raises an exception of ours: Celery then
+If an attempt ends its job or delivery for good without success, the task raises an exception of ours. Celery then
 records a failure, so Flower and every other tool that counts tasks shows it. The exception has no other effect: the
 task is never retried, and no traceback is logged, since the exception is expected (`throws`). A task succeeds if it
 found nothing to claim, or if its job or delivery waits for the next attempt.

@@ -2,8 +2,8 @@
 Measures how long another tenant's enqueues take while bulk runs go on, compared with times when the runs are stopped.
 
 The gateway, the workers and the neighbour's client are processes of their own. The client enqueues at a steady rate all
-the time. Of every four seconds, the workers are stopped for two, which is less than a lease lasts. Both figures
-therefore come from the same minutes, and other load on the machine affects both.
+the time. The workers run for two seconds and are stopped for two seconds, in turn. A stop is shorter than a lease. Both
+figures therefore come from the same minutes, and other load on the machine affects both.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def _runs(
     """
     Carry out a bulk run of each action, in slices. Yield the name, begin and end (Unix seconds) of each slice.
 
-    While the run goes on, the name is that of the action; while the workers are stopped, it is `alone ACTION`. The
-    first 0.2 s of each slice are left out.
+    A slice in which the run goes on has the name of the action. A slice in which the workers are stopped has the name
+    `alone ACTION`. The first 0.2 s of each slice are left out.
     """
     for action in ACTIONS:
         began_at = time.time()

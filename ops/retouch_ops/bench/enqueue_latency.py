@@ -1,4 +1,4 @@
-"""Measures the cost of one enqueue to its caller while all slots are taken, so that no message is sent."""
+"""Measures what one enqueue costs its caller. All slots are taken during the measurement, so no message is sent."""
 
 from __future__ import annotations
 

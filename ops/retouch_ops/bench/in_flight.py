@@ -1,4 +1,4 @@
-"""Measures hundreds of slow calls at once on two worker processes: the wall time against the ideal, and the memory."""
+"""Measures two worker processes with hundreds of slow calls at once: the wall time beside the ideal, and the memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Burst:
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
-    Return the time from the first enqueue to the last webhook for three times as many jobs as may be in flight.
+    Return the seconds from the first enqueue to the last webhook, for three times as many jobs as slots.
 
     The ideal is three latencies of the endpoint.
     """

@@ -128,7 +128,7 @@ def _names(client: Client) -> dict[str, str]:
 
 
 def _commands(harness: Harness) -> Iterator[Row]:
-    """Yield a row for each command in `READS`. Most of its time is the start of the program."""
+    """Yield a row for each command in `READS`. A command needs most of its time for the start of the program."""
     environment = {**os.environ, "RETOUCH_REDIS_URL": harness.redis_url}
     for read in READS:
         command = [sys.executable, "-P", "-m", "retouch_ops.cli", *read.split()]

@@ -45,8 +45,9 @@ _EDIT = {"prompt": "make it winter, with snow on the roofs", "init_image": "http
 @dataclass(frozen=True, slots=True)
 class _Kind:
     """
-    One kind of job. Of 1,000 jobs, `share` are of this kind. `attempts` are those of its template; a job that waits has
-    none.
+    One kind of job. Of 1,000 jobs, `share` are of this kind.
+
+    `attempts` are the attempts of the template job. They are empty for a job that waits.
     """
 
     share: int
@@ -72,8 +73,8 @@ _KINDS = {
 
 def seed(client: Client, plain: Redis, count: int) -> Iterator[int]:
     """
-    Delete all data, then put `count` jobs of three days on record, with deliveries, receivers, history, ledger and
-    audit.
+    Delete all data, then write `count` jobs whose instants lie in three days, with deliveries, receivers, history,
+    ledger and audit.
 
     Yield the number of jobs so far, from time to time. The lanes are paused, so nothing is dispatched. `plain` is a
     client of redis-py on the same Redis, for commands that no other code needs.

@@ -130,7 +130,7 @@ class Audit:
         self._total -= 1
 
     def set_cap(self, cap: int) -> None:
-        """Change the cap. The time until now is counted with the old cap."""
+        """Change the cap. The books count the time before the change with the old cap."""
         self._tick()
         self._cap = cap
 

@@ -83,7 +83,9 @@ class SimulatorConfig(BaseModel):
         return self.processing_s if self.eta_s is None else self.eta_s
 
     def as_json(self) -> dict[str, object]:
-        """Return the settings as a JSON object. In place of the API keys, it has a text with their number."""
+        """
+        Return the settings as a JSON object. In place of the API keys, it has a text that says how many keys there are.
+        """
         return {**self.model_dump(mode="json"), "keys": f"{len(self.keys)} accepted" if self.keys else "any"}
 
 

@@ -2,7 +2,7 @@
 One POST of an edit, from its admission to its answer.
 
 A POST is in flight from its admission until its work is done, even if its client disconnects. It is charged when its
-picture has been read, before the latency has passed. POSTs with a fault that the endpoint does not bill are not
+picture has been read, before the latency has passed. If a POST has a fault that the endpoint does not bill, it is not
 charged.
 """
 

@@ -23,7 +23,11 @@ Effect = Callable[[Picture], Picture]
 
 @dataclass(frozen=True)
 class Plan:
-    """The effects to apply, in order, their strength (0 to 1), and the tint for a prompt that names no effect."""
+    """
+    The `effects` to apply, in this order, with their `strength` (0 to 1).
+
+    If the prompt names no effect, `tint` is applied.
+    """
 
     effects: tuple[str, ...]
     strength: float

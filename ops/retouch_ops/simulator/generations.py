@@ -1,8 +1,8 @@
 """
 The requests that the simulator has accepted, called generations.
 
-A generation determines the answers to its fetches, the content of its output links, and when the links begin to serve
-it.
+A generation determines the answers to its fetches. It also determines the content of its output links, and when the
+links begin to work.
 """
 
 from __future__ import annotations

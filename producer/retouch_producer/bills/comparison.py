@@ -67,7 +67,7 @@ class Known(NamedTuple):
 @dataclass(slots=True)
 class ComparedDay:
     """
-    The numbers of one day on the bill and in the ledger, of one account, or of all accounts if `account` is empty.
+    The numbers of one day on the bill and in the ledger. If `account` is empty, they are the sums of all accounts.
 
     `calls` and `amount` are the numbers of the bill, each None if the bill has no such column. `known` has the numbers
     of the ledger. `calls_off` and `amount_off` are the differences.
@@ -85,7 +85,7 @@ class ComparedDay:
         """
         The number of calls that the bill has beyond `known.possible`; negative if it has fewer than `known.certain`.
 
-        It is 0 in between, and None if the bill has no calls.
+        If the bill lies between these two numbers, the value is 0. If the bill has no calls, it is None.
         """
         if self.calls is None:
             return None
@@ -96,7 +96,8 @@ class ComparedDay:
         """
         The money that the bill has beyond `known.amount_possible`; negative if it has less than `known.amount_certain`.
 
-        It is 0 in between, and None if the bill has no money or no price is set.
+        If the bill lies between these two amounts, the value is 0. If the bill has no money or no price is set, it is
+        None.
         """
         if self.amount is None or (self.known.possible and not self.known.amount_possible):
             return None
@@ -231,8 +232,9 @@ def _main_finding(day: ComparedDay) -> Finding:
 
 def _balances(day: ComparedDay, other: ComparedDay | None) -> bool:
     """
-    Return whether `other` differs from the ledger in the opposite direction to `day`, by the same number within a
-    fifth.
+    Return whether `day` and `other` differ from the ledger in opposite directions and by nearly the same number.
+
+    The two numbers may differ by a fifth.
     """
     if other is None or day.off * other.off >= 0:
         return False
@@ -245,7 +247,7 @@ def _outside(value: Decimal, least: Decimal, most: Decimal) -> Decimal:
 
 
 def comparison_document(comparison: Comparison) -> dict[str, object]:
-    """Return a comparison as a JSON object; money is in numbers with up to six digits after the point."""
+    """Return a comparison as a JSON object. Amounts are numbers with up to six digits after the point."""
     return {
         "first": str(comparison.first),
         "last": str(comparison.last),

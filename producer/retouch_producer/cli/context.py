@@ -52,7 +52,8 @@ class CommandContext:
         """
         Return the settings for checking a request before it is sent.
 
-        Over a gateway, they allow every network and this `callback`, since only the gateway knows its own rules.
+        Only a gateway knows its own rules. Over a gateway, the returned settings therefore allow every network and this
+        `callback`.
         """
         return self.transport.admission_settings([callback or ""])
 
@@ -114,7 +115,7 @@ class CommandContext:
         return run_sync(self.transport.usage(tenant, since, by))
 
     def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Return the statistics from an instant until now; amounts use the same price as those of `usage`."""
+        """Return the statistics from an instant until now. Amounts use the same price as in `usage`."""
         return run_sync(self.transport.stats(tenant, since, by))
 
     def news(self, after: str | None) -> tuple[str, set[str]]:

@@ -46,8 +46,8 @@ def deliveries(
     """
     Yield the deliveries for which `matches` returns true, newest first.
 
-    They were made at `since` (Unix seconds) or later. With `dead`, yield the deliveries that became dead since that
-    time.
+    Without `dead`, only deliveries that were made at `since` (Unix seconds) or later are read. With `dead`, only
+    deliveries that became dead at `since` or later are read.
     """
     store = context.connections.deliveries
     for page in batched(store.ids(dead=dead, since=since), _PAGE):

@@ -24,7 +24,7 @@ def lane_findings(client: Client, tenant: str = "") -> list[Finding]:
     """
     Return findings about pauses, open breakers, dead letters, long waits and failing receivers.
 
-    They are those of one tenant, or of all tenants if `tenant` is empty.
+    The findings are about one tenant, or about all tenants if `tenant` is empty.
     """
     lanes = Lanes(client)
     numbers = {lane: _numbers(client, lanes, lane, tenant) for lane in LANES}

@@ -78,7 +78,7 @@ def make_gateway(settings: Settings) -> FastAPI:
     # The middleware added last runs first, so `Counting` counts the answers of all layers below it.
     app.add_middleware(RevocationWatch, are_valid=app.state.dependencies.key_cache.are_valid)
     dependencies = app.state.dependencies
-    app.add_middleware(TurnTaking, turns=dependencies.request_limiter, is_busy=dependencies.is_busy)
+    app.add_middleware(TurnTaking, turns=dependencies.request_limiter, slows_others=dependencies.slows_others)
     app.add_middleware(metrics.Counting, counts=app.state.dependencies.requests)
     if settings.traces:
         app.add_middleware(TraceContext, tracing=app.state.dependencies.connections.tracing)

@@ -84,8 +84,8 @@ class Dependencies:
         """
         Return a job as `/v1` shows it, with freshly signed links to its images.
 
-        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of this
-        job's.
+        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of the
+        request that made this job.
         """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"
@@ -94,17 +94,17 @@ class Dependencies:
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}
 
-    def is_busy(self, tenant: str, is_large: bool = False) -> bool:
+    def slows_others(self, tenant: str, is_large: bool = False) -> bool:
         """
-        Return whether a request would make other tenants slow.
+        Return whether a request of a tenant would make other active tenants slow.
 
-        It would if it is large, and if its tenant uses much more of this process than another one, or lately had many
-        requests here at once.
+        A large request would. So would any request of a tenant that uses much more of this process than another tenant,
+        or that had many requests in this process at once within the last seconds.
         """
         if self.request_limiter.count(tenant) >= CROWD and not self.load.is_alone(tenant):
             self._crowded[tenant] = True
-        is_known_as_busy = tenant in self._crowded or self.load.is_busy(tenant)
-        return is_known_as_busy or (is_large and not self.load.is_alone(tenant))
+        is_busy = tenant in self._crowded or self.load.is_busy(tenant)
+        return is_busy or (is_large and not self.load.is_alone(tenant))
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
         """Write one line to the audit, with this API key as the one that made the change."""

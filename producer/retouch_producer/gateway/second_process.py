@@ -58,7 +58,9 @@ class HandedOverServer(uvicorn.Server):
         dependencies.load.on_note = self._note_use
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Do nothing: the end of the channel is the sign to end, also where a signal goes to all processes."""
+        """
+        Do nothing. This process ends when the gateway closes the channel, even if it gets the gateway's signals too.
+        """
 
     def _note_use(self, tenant: str, seconds: float) -> None:
         self._used[tenant] = self._used.get(tenant, 0.0) + seconds

@@ -30,7 +30,7 @@ def serve(*, port: int | None = None) -> None:
     app = make_gateway(settings)
     dependencies: Dependencies = app.state.dependencies
     second_process = SecondProcess(dependencies.load, dependencies.requests)
-    connection = movable_connection(second_process, dependencies.is_busy, dependencies.key_cache)
+    connection = movable_connection(second_process, dependencies.slows_others, dependencies.key_cache)
     server = GatewayServer(configured(app, settings, connection, port), second_process)
     with suppress(KeyboardInterrupt):
         server.run()
@@ -65,7 +65,10 @@ def configured(
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn's server, whose open requests and those of the second process end in the same time."""
+    """
+    Uvicorn's server. At a shutdown, it gives its own open requests and those of the second process the same time to
+    end.
+    """
 
     def __init__(self, config: uvicorn.Config, second_process: SecondProcess) -> None:
         super().__init__(config)

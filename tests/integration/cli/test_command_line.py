@@ -50,7 +50,7 @@ def test_a_usage_error_is_exit_2() -> None:
 
 
 def test_a_port_in_use_is_one_line() -> None:
-    """If their port is in use, `retouch flower` and `retouch simulator` exit with an error that names the port."""
+    """`retouch flower` and `retouch simulator` exit with an error that names the port, if the port is in use."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         flower = retouch("flower", environment={"RETOUCH_FLOWER_PORT": port})

@@ -88,8 +88,8 @@ def test_a_wrong_bill_names_the_line(viewer: Person, bill: str, fault: str) -> N
 
 def test_a_wrong_upload_is_refused(viewer: Person) -> None:
     """
-    A file that is not text or is too large, a file beside a pasted bill, and a malformed form are refused with a page.
-    Another form takes no file.
+    The page refuses a file that is not text or is too large, a file together with a pasted bill, and a malformed form.
+    A form of another page refuses any file.
     """
     assert "Line 1 : expected UTF-8 text" in words_of(upload(viewer, b"\xff\xfe2\x00").text)
     assert "got both" in words_of(upload(viewer, f"{TODAY},7".encode(), bill=f"{TODAY},7").text)

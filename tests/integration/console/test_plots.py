@@ -108,7 +108,7 @@ def test_the_figures_are_those_of_the_statistics(
 
 @pytest.mark.usefixtures("history")
 def test_the_tables_have_the_same_figures(people: People) -> None:
-    """Without JavaScript, and if the table view is chosen, each plot is a table of the same values."""
+    """If JavaScript is off, or the table view is chosen, each plot is a table of the same values."""
     viewer = people("staff", "viewer")
     plots, tables = viewer.text("/console"), viewer.text("/console?view=table")
     figures = figures_of(plots)

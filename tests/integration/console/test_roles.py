@@ -37,7 +37,10 @@ def unsafe_routes() -> list[APIRoute]:
 
 
 def acting(route: APIRoute) -> Acting | None:
-    """Return the `Acting` dependency of a route, which names the route's action, or None if it has none."""
+    """
+    Return the `Acting` dependency of a route; it has the route's action. Return None if the route has no such
+    dependency.
+    """
     return next((one.call for one in route.dependant.dependencies if isinstance(one.call, Acting)), None)
 
 

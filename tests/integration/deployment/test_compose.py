@@ -34,7 +34,7 @@ def compose() -> dict[str, Any]:
 
 
 def services(profile: str | None = None) -> dict[str, dict[str, Any]]:
-    """Return the services of a profile by name, or without a profile the services that always start."""
+    """Return the services of a profile by name. Without a profile, return the services that always start."""
     found: dict[str, dict[str, Any]] = compose()["services"]
     return {
         name: service
@@ -56,7 +56,7 @@ def interpolated(text: str) -> str:
 
 
 def entrypoint() -> list[str]:
-    """Return the image's entry point as a command line with the script of this Python environment."""
+    """Return the image's entry point as a command line that calls the script in this Python environment."""
     line = next(line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("ENTRYPOINT"))
     command, *rest = json.loads(line.removeprefix("ENTRYPOINT"))
     return [str(Path(sys.executable).parent / command), *rest]

@@ -191,7 +191,7 @@ def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
 
 
 def test_only_what_is_asked() -> None:
-    """A list of checks runs these checks alone, and an unknown check raises `UnknownCheck` with the known names."""
+    """Only the listed checks run. An unknown check raises `UnknownCheck` with the known names."""
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
     with pytest.raises(
         UnknownCheck, match="expected some of settings, redis, store, endpoint, accounts, workers, lanes"

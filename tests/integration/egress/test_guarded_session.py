@@ -68,7 +68,7 @@ def test_what_nobody_foresaw_is_trouble_too(session: requests.Session, monkeypat
 
 
 def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -> None:
-    """A body of a redirect that comes byte by byte uses up the time of the whole download, which ends as a timeout."""
+    """If the body of a redirect comes byte by byte, the whole download ends as a timeout at its deadline."""
     head = b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 9999\r\n\r\n"
     with RawServer(then_hold(head, drip=b".")) as server:
         outcome = cut(lambda timeout_s: download(session, server.url(), timeout_s=timeout_s, max_bytes=99_999))

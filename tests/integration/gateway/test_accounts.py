@@ -120,8 +120,8 @@ def test_a_dry_run_names_the_account(
     callers: Callers, client: Any, kit: LaneKit, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
     """
-    A dry run returns the account that would take the job, its price, and for each possible account the reason for a
-    wait.
+    A dry run returns the account that would take the job, the price, and for each possible account why the job would
+    wait there.
     """
 
     def dry_run(tenant: str = "acme") -> dict[str, Any]:

@@ -85,8 +85,8 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 def test_filters(callers: Callers, client: Any) -> None:
     """
-    Action, actor and time filter the lines. A page without further matches among the searched lines has a cursor to
-    search on.
+    Lines are filtered by action, actor and time. If a search stops at its bound, the page has a cursor that continues
+    the search.
     """
     ops, log = callers("staff", "ops"), AuditLog(client)
     log.record(Actor("cli"), "bulk.cancel", "oldest")

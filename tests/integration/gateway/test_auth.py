@@ -11,8 +11,8 @@ from retouch_producer.gateway.http.auth import KeyCache
 
 def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
     """
-    While lookups of guessed keys occupy all their turns, a key that has left the cache is looked up in a turn of its
-    own tenant.
+    While guessed keys occupy all turns for guesses, a known key that is no longer in the cache is looked up in a turn
+    of its tenant.
     """
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")

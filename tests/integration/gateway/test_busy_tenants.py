@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -60,8 +61,8 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
     """
-    Requests of a busy tenant are answered by a second process of lower priority, and requests of another tenant still
-    by the first process.
+    A second process of lower priority answers the requests of a busy tenant. The first process still answers those of
+    another tenant.
     """
     with running_gateway(worker_environment, first=SOON) as (url, running):
         callers = Callers(url, client)
@@ -78,6 +79,7 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
         second = second_process_of(running)
         assert second is not None
         assert os.getpriority(os.PRIO_PROCESS, second) > os.getpriority(os.PRIO_PROCESS, running.process.pid)
+        assert os.getsid(second) != os.getsid(running.process.pid), "Linux may weigh sessions against each other"
         callers.close()
 
 
@@ -168,3 +170,91 @@ def test_the_second_process_ends_with_the_gateway(
         os.kill(running.process.pid, end)
         running.process.wait(20)
         assert eventually(lambda: not alive(second))
+
+
+def test_a_large_request_moves_beside_another_tenant(
+    worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
+) -> None:
+    """Long lists and large bodies are served by the second process while another tenant is active, not before."""
+    with running_gateway(worker_environment) as (url, running):
+        callers = Callers(url, client)
+        one, other = callers("one"), callers("other")
+        batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
+        for _ in range(3):
+            assert not is_moved(one.post("/v1/edits/batch", batch))
+            assert not is_moved(one.get("/v1/edits?limit=1000"))
+        assert second_process_of(running) is None
+        assert not is_moved(other.get("/v1/edits?limit=99"))
+        wait_for_second_process(one, other)
+        assert eventually(lambda: is_moved(one.post("/v1/edits/batch", batch)))
+        assert eventually(lambda: is_moved(other.get("/v1/edits?state=queued&limit=100")))
+        assert not is_moved(one.get("/v1/edits?limit=99"))
+        callers.close()
+
+
+def wait_for_second_process(one: Api, other: Api) -> None:
+    """Send large requests of one tenant beside another until the second process has started and answers them."""
+
+    def answers() -> bool:
+        other.get("/v1/edits?limit=1")
+        return is_moved(one.get("/v1/edits?limit=1000"))
+
+    assert eventually(answers)
+
+
+@pytest.mark.parametrize("kind", ["bearer", "body"])
+def test_a_crowd_moves_though_its_key_was_never_seen(
+    worker_environment: dict[str, str], client: Any, kind: str
+) -> None:
+    """
+    Of 60 requests that a new tenant sends at once, the gateway serves only the first few, also if the key is in the
+    body.
+    """
+    with running_gateway(worker_environment) as (url, _):
+        callers = Callers(url, client)
+        quiet, crowd, anonymous = callers("quiet"), callers("crowd"), callers.with_secret()
+        wait_for_second_process(callers("large"), quiet)
+
+        def send(_: int) -> httpx.Response:
+            if kind == "bearer":
+                return crowd.get("/v1/edits?limit=1")
+            return anonymous.post("/api/v3/fetch/ed_none", {"key": crowd.secret})
+
+        with ThreadPoolExecutor(60) as threads:
+            assert sum(is_moved(answer) for answer in threads.map(send, range(60))) > 30
+        assert not is_moved(quiet.get("/v1/edits?limit=1"))
+        callers.close()
+
+
+def test_connections_wait_for_a_slow_second_process(moved: Api, running: tuple[str, Spoken], callers: Callers) -> None:
+    """While it takes no more, its tenants wait and others are served; once it goes on, every request is answered."""
+    second = second_process_of(running[1])
+    assert second is not None
+    os.kill(second, signal.SIGSTOP)
+    with ThreadPoolExecutor(600) as threads:
+        answers = [threads.submit(moved.get, "/v1/edits?limit=1") for _ in range(600)]
+        try:
+            assert callers("quiet").get("/v1/edits?limit=1").status_code == 200
+        finally:
+            os.kill(second, signal.SIGCONT)
+        assert {answer.result(60).status_code for answer in answers} == {200}
+
+
+def test_a_frozen_second_process_costs_seconds(moved: Api, running: tuple[str, Spoken]) -> None:
+    """Once it has reported nothing for three seconds, the gateway serves its tenants itself."""
+    second = second_process_of(running[1])
+    assert second is not None
+    os.kill(second, signal.SIGSTOP)
+    try:
+        # What was handed over before waits in the frozen process, so each attempt has a time of its own.
+        assert eventually(lambda: stays(moved))
+    finally:
+        os.kill(second, signal.SIGCONT)
+
+
+def stays(caller: Api) -> bool:
+    """Return whether the gateway itself answers this caller, within two seconds."""
+    try:
+        return not is_moved(caller.get("/v1/edits?limit=1", timeout=2.0))
+    except httpx.TimeoutException:
+        return False

@@ -114,8 +114,8 @@ def trap() -> Iterator[RawServer]:
 
 def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawServer) -> None:
     """
-    Each hostile request is answered with the right problem, which repeats neither prompt nor URL. The only job is that
-    of the only valid request, and no private server is reached.
+    Each hostile request is answered with the right problem, which repeats neither prompt nor URL. Only the one valid
+    request makes a job, and no private server is reached.
     """
     api, stranger = callers("acme"), callers("globex")
     jpeg = {"Content-Type": "image/jpeg"}

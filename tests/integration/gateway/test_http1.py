@@ -121,7 +121,7 @@ def test_offers_in_one_stream(api: Api, exchange: Exchange, edit_body: ParsedEdi
 
 
 def smuggled(api: Api, edit_body: ParsedEdit) -> bytes:
-    """Return the bytes of a valid request, which enqueue a job if the gateway reads them as a request."""
+    """Return the bytes of a valid request. If the gateway reads these bytes as a request, a job is enqueued."""
     body = json.dumps(edit_body()).encode()
     return GO.format(host="x", secret=api.secret, length=len(body)).encode() + body
 

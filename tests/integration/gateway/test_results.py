@@ -263,7 +263,7 @@ def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Calla
 
 
 def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, Any]) -> None:
-    """A key of role producer gets the usage of its tenant, and a key of role ops that of all tenants."""
+    """A key of role producer gets the usage of its tenant. A key of role ops gets the usage of all tenants."""
     assert done["state"] == "succeeded"
     assert [(row["key"], row["useful"]) for row in api.get("/v1/usage").json()["data"]] == [("acme", 1)]
     assert callers("globex").get("/v1/usage").json()["data"] == []
@@ -275,8 +275,8 @@ def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, An
 
 def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Callable[..., Any], sink: Sink) -> None:
     """
-    A receiver gets the final event of every job. Its deliveries are listed and read, and are redelivered by id or since
-    an instant.
+    A receiver gets the final event of every job. Its deliveries can be listed and read. They are sent again one by one,
+    or all since an instant.
     """
     made = api.post("/v1/receivers", {"url": sink.url + "/all"})
     assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")
@@ -304,8 +304,8 @@ def test_what_cannot_be_sent_again_says_so(
     api: Api, client: Any, done: dict[str, Any], edit_body: Callable[..., Any], sink: Sink
 ) -> None:
     """
-    If the job of an event is no longer on record, a redelivery of this event is answered 409. A redelivery of all
-    events of a receiver counts it as `gone`.
+    If the job of a delivery is no longer on record, a redelivery of it is answered 409. A redelivery of all events of a
+    receiver counts this delivery as `gone`.
     """
     receiver = api.post("/v1/receivers", {"url": sink.url + "/all"}).json()["id"]
     job = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=15"}).json()["id"]

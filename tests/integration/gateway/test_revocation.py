@@ -66,9 +66,7 @@ def wait_of(ask: Callable[[], httpx.Response]) -> Open:
 
 
 def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Open]:
-    """
-    Open a stream, a read of the feed and a wait for a job with the caller's key; return the requests by these names.
-    """
+    """Open three requests with the caller's key; return them by name: `stream`, `feed` and `wait` (for a new job)."""
     return {
         "stream": stream_of(api, job),
         "feed": wait_of(lambda: api.get("/v1/events?after=latest", headers={"Prefer": "wait=18"})),

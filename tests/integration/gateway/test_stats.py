@@ -29,8 +29,8 @@ def worked(kit: LaneKit, callers: Callers) -> Iterator[LaneKit]:
 
 def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
     """
-    A key of role producer gets the numbers of its tenant, a key of role ops those of all. Rows by account are refused
-    to a producer.
+    A key of role producer gets the numbers of its tenant. A key of role ops gets the numbers of all tenants. A producer
+    gets no rows by account.
     """
     acme, globex, ops = callers("acme"), callers("globex"), callers("staff", "ops")
     answer = acme.get("/v1/stats", params={"by": "tenant"}).json()

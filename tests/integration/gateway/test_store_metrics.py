@@ -33,7 +33,7 @@ def gateways(worker_environment: dict[str, str]) -> Iterator[list[str]]:
 
 
 def scraped(url: str, client: Any, path: str = "/metrics/store") -> Samples:
-    """Return all samples of one gateway at `path`: the value for each name and labels."""
+    """Return all samples of one gateway at `path`: each value by its name and labels."""
     api = Api(url, TenantStore(client).create_key("staff", "ops", "test")[1])
     try:
         text = api.get(path).text

@@ -95,8 +95,8 @@ def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) ->
 
 def test_receivers_come_in_pages(api: Api, callers: Callers) -> None:
     """
-    Pages list each receiver of the tenant once, sorted by id. Role ops gets those of all tenants. A wrong limit or
-    cursor is refused.
+    Pages list each receiver of the tenant once, sorted by id. Role ops gets the receivers of all tenants. A wrong limit
+    or cursor is refused.
     """
     made = [api.post("/v1/receivers", {"url": f"https://h.example/{place}", "every_job": False}) for place in range(5)]
     foreign = callers("globex").post("/v1/receivers", {"url": "https://h.example/0"}).json()["id"]
@@ -157,8 +157,8 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
 
 def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
     """
-    The receiver and the status show since when and why a receiver fails, to its tenant and to ops. Another tenant's
-    status does not show this.
+    If a receiver fails, the receiver and the status say why, and since when. Its tenant and ops see this; the status of
+    another tenant does not show it.
     """
     receiver = LaneKit(client).fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
     failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]

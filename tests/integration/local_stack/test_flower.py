@@ -68,8 +68,8 @@ def test_the_api_is_never_open(broker: ValkeyServer) -> None:
 
 def test_a_password_closes_the_pages(broker: ValkeyServer) -> None:
     """
-    With RETOUCH_FLOWER_BASIC_AUTH the pages need the password; the command line that `ps` shows and the log do not have
-    it.
+    With RETOUCH_FLOWER_BASIC_AUTH the pages need the password. The password is neither in the log nor in the command
+    line that `ps` shows.
     """
     with flower(broker, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (running, port):
         assert status(port, "/workers") == 401
@@ -107,8 +107,8 @@ def test_a_failed_job_looks_failed(
     queue: EditQueue, redis_url: str, simulator: Simulator, worker: Callable[..., RunningWorker], client: Any
 ) -> None:
     """
-    Flower shows the task of a failed job as a failure, and the worker logs no traceback. Flower shows duplicate
-    messages and the task of a job that succeeds as successes. The page of a task links to its job.
+    Flower shows the task of a failed job as a failure, and the worker logs no traceback. The task of a job that
+    succeeds is a success, and so is the task of a duplicate message. The page of a task links to its job.
     """
     running = worker("-E")
     with flower(

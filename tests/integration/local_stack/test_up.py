@@ -115,7 +115,7 @@ def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
 
 def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
     """
-    A program with the settings that `retouch settings --export` prints enqueues in this stack. In a folder without a
+    `retouch settings --export` prints settings; a program that has them enqueues in this stack. In a folder without a
     running stack the command exits with 2.
     """
     program = (

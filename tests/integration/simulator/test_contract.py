@@ -212,7 +212,10 @@ def test_one_request_can_have_another_output(simulator: Simulator) -> None:
 
 
 def test_links_of_two_requests_differ_and_are_stable(simulator: Simulator) -> None:
-    """The same edit with two tags has equal pixels in different bytes; each link always returns the same bytes."""
+    """
+    Two requests that differ only in their tag get different bytes with the same pixels. Each link always returns the
+    same bytes.
+    """
     links = [post(simulator, f"a sketch [[{tag}]]").json()["output"] for tag in "ab"]
     one, again, other = (requests.get(link, timeout=10).content for link in (links[0], *links))
     assert one == again != other

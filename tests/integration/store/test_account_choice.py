@@ -1,4 +1,4 @@
-"""Random accounts, tenants, pauses and moves of jobs: each job gets an account that it may use; with real scripts."""
+"""Random accounts, tenants, pauses and moves of jobs, with real scripts: each job gets an account that it may use."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Mixture:
 def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account], moves: list[tuple[str, int]]) -> None:
     """
     After each move no account exceeds its limit, each job has an account that its tenant may use, and no slot is idle
-    while a waiting job may use it. In the end no job waits whose tenant may use an account.
+    while a waiting job may use it. In the end jobs wait only if their tenant may use no account.
     """
     mixture = Mixture(client, accounts)
     for move, number in moves:

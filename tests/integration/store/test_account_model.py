@@ -1,6 +1,6 @@
 """
-The lane model with several accounts. Accounts are paused, drained, closed and tested, and lose their workers, in random
-order with the steps of the lane model.
+The lane model with several accounts. In random order with the steps of that model, accounts are paused, drained, closed
+and tested, and their workers leave.
 """
 
 from __future__ import annotations

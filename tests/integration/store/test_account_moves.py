@@ -124,8 +124,8 @@ def test_a_finished_image_is_downloaded_on_any_account(kit: LaneKit, store: Acco
 
 def test_late_answers_of_two_accounts_keep_their_creators(kit: LaneKit) -> None:
     """
-    Two POSTs of one job are processing at two accounts. The second is polled at its own account; when it is lost, the
-    first is polled at the other account.
+    Two POSTs of one job are processing at two accounts. The second POST is polled at its account. When that generation
+    is lost, the first POST is polled at the other account.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)

@@ -80,8 +80,8 @@ def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, cl
 
 def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, store: AccountStore) -> None:
     """
-    An account that a newer accounts file lacks stays in the list while a worker serves it. It leaves the list when no
-    worker serves it, and returns when one does again.
+    An account that a newer accounts file lacks stays in the list while a worker serves it. Otherwise it leaves the
+    list, and returns when a worker serves it again.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.lanes.open([account("a", 1), account("c", 1)])

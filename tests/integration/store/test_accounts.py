@@ -82,8 +82,8 @@ def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
 
 def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: AccountStore) -> None:
     """
-    While a tenant's own account is paused, a tenant with `never` gets no slot elsewhere; jobs of other tenants still
-    run.
+    While an account is paused, its tenants get no slot elsewhere if `shared_fallback` is `never`. Jobs of other tenants
+    still run.
     """
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("shared", 3))
     store.pause("own")

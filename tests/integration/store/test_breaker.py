@@ -137,8 +137,8 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
     """
-    The answer to a call from before the breaker opened does not double the breaker's time, and the probe stays the
-    probe.
+    If a call began before the breaker opened, its answer does not double the breaker's time, and the same job remains
+    the probe.
     """
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()

@@ -180,8 +180,8 @@ def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledg
 
 def test_limits_refuse_before_enqueueing(client: Any, redis_url: str, ledger: Ledger) -> None:
     """
-    A full backlog and a spent budget raise QueueFull with different reasons and a time to retry. The jobs of the call
-    for which there is room are enqueued.
+    A full backlog and a spent budget raise QueueFull with different reasons and a time to retry. The call still
+    enqueues as many jobs as there is room for.
     """
     with EditQueue(redis_url=redis_url) as queue:
         client.hset("rt:edits:gate", "limit", 1)

@@ -76,8 +76,8 @@ def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> lis
 
 def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
     """
-    The preview counts the dead letters, those that resume without a charge, and the most calls of the others. The run
-    replays all of them.
+    The preview counts the dead letters, how many of them resume without a charge, and how many calls the others may
+    need. The run replays all dead letters.
     """
     jobs = dead_letters(kit, 230, paid=30)
     dead_letters(kit, 3, tenant="globex")
@@ -183,8 +183,8 @@ def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
     """
-    A run sends the deliveries of matching jobs again. A query with `receiver:` or the option `dead` limits it to those
-    deliveries.
+    A run sends the deliveries of matching jobs again. `receiver:` in the query limits it to this receiver, the option
+    `dead` to dead deliveries.
     """
     first, second = (kit.receivers.ensure("acme", f"https://a.example/{number}") for number in range(2))
     jobs = [kit.new(receivers=(first.id, second.id)) for _ in range(3)]

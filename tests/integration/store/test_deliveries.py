@@ -90,7 +90,10 @@ def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
 
 
 def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
-    """A claim of a job dispatches the webhook about `edit.running` and has its message, which the caller sends."""
+    """
+    A claim of a job dispatches the webhook about `edit.running`. The claim has the message for it, which the caller
+    sends.
+    """
     kit.receivers.add("acme", HOOK, ["edit.running"])
     job = kit.new()
     kit.enqueue(job)

@@ -95,8 +95,8 @@ def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, c
 
 def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
     """
-    Within one interval only the first caller of rescue sweeps. A second caller gets no messages, and the time until it
-    should call again.
+    Within one interval only the first caller of rescue sweeps. A second caller gets the time until its next call, and
+    no messages.
     """
     kit.lanes.rescue(60.0, LEASE_S, RETENTION_S)
     kit.enqueue(*(kit.new() for _ in range(3)))
@@ -189,7 +189,9 @@ def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:
 
 
 def test_busy_means_no_attempt_and_no_charge(kit: LaneKit) -> None:
-    """The answer that the endpoint's queue is full uses no attempt and no charge, however often a job gets it."""
+    """
+    If the endpoint answers that its queue is full, this uses no attempt and no charge, however often a job gets it.
+    """
     from retouch.policy import RetryPolicy, decide
 
     kit.open(1, 0.0)

@@ -28,7 +28,7 @@ def kit(client: Any) -> LaneKit:
 
 def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
     """
-    Return two claims of one job: that of a frozen worker that has POSTed, and that of the worker that has the job now.
+    Return two claims of one job: the claim of a frozen worker that has POSTed, and the claim of its present worker.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
@@ -171,7 +171,7 @@ def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> 
 
 
 def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
-    """A late answer that the endpoint refused the POST makes the charge free, and the failed job stays failed."""
+    """If a late answer says that the POST was refused, the charge becomes free, and the failed job stays failed."""
     frozen, current = taken_over(kit)
     kit.jobs.settle(current, UNKNOWN)
     assert kit.jobs.answer(frozen, "refused", None)[0] == []

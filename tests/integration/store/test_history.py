@@ -142,7 +142,10 @@ def test_minutes_are_rolled_up_exactly_once(kit: LaneKit, history: History, clie
 
 
 def test_a_minute_that_opens_again_is_added(history: History, client: Any) -> None:
-    """Counts that are written to a minute after its roll-up, as when the clock was set back, are also added once."""
+    """
+    If counts are written to a minute after its roll-up, for example after the clock was set back, they are added once
+    too.
+    """
     minute = int(time.time() // 60) - 5
     for _ in range(2):
         put_counts(client, minute, {"enqueued - acme": 3})
@@ -170,7 +173,7 @@ def test_tenants_beyond_the_busiest_are_summed_up(history: History, client: Any)
 
 
 def test_a_range_reads_hours_where_it_can(history: History, client: Any) -> None:
-    """A range of any minutes counts each minute once, from the hash of the minute or from the hash of its hour."""
+    """In any range each minute counts once: from its own hash, or from the hash of its hour."""
     now = int(time.time() // 60)
     for minute in range(now - 300, now + 1):
         put_counts(client, minute, {"enqueued - acme": 1})
@@ -183,7 +186,8 @@ def test_a_range_reads_hours_where_it_can(history: History, client: Any) -> None
 
 def test_series_have_every_step(history: History, client: Any) -> None:
     """
-    A series has one period for each step, also if nothing happened in it; the sum of the periods is that of the range.
+    A series has one period for each step, even if nothing happened in it. The periods add up to the counts of the
+    range.
     """
     now = int(time.time() // 60)
     for minute in (now - 30, now - 3, now):
@@ -198,8 +202,8 @@ def test_series_have_every_step(history: History, client: Any) -> None:
 
 def test_bounds_are_those_of_the_script(kit: LaneKit, history: History, client: Any) -> None:
     """
-    The bucket bounds of the script are those of history.py: one latency below each bound, and one above the last, fill
-    one bucket each.
+    The script has the same bucket bounds as history.py. Each latency just below a bound, and a latency above the last
+    bound, is counted in a bucket of its own.
     """
     claim_of = one_job(kit)
     for bound in (*BOUNDS["wait"], 200_000.0):

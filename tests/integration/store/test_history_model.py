@@ -49,7 +49,7 @@ class Model:
                 self.counts.setdefault(row, Counter())[name] += by
 
     def row(self, row: str) -> Counter[str]:
-        """Return the counts of a row; an unknown row has none."""
+        """Return the counts of a row; an unknown row has no counts."""
         return self.counts.get(row, Counter())
 
 

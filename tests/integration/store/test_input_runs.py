@@ -69,7 +69,7 @@ def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_tag_is_no_picture(kit: LaneKit, client: Any) -> None:
-    """A tag with the name `input` is not taken for the picture of the job, with and without a picture."""
+    """A tag with the name `input` is never taken for the picture, whether the job has a picture or not."""
     kit.open(50, 0.0)
     tags = {"input": SECOND}
     job = claimed(kit, "", tags=tags).id

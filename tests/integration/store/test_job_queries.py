@@ -256,7 +256,8 @@ def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
 
 def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A page of a query by cost ends at its bound and has the number of entries that it read; its cursor continues there.
+    A query by cost reads a bounded number of entries for each page. The page says how many it read, and its cursor
+    continues after them.
     """
     monkeypatch.setattr("retouch.store.job_search.UNINDEXED_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 50)

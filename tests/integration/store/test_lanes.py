@@ -247,8 +247,8 @@ def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> N
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
     """
-    The limit grows from five with successes. Answers that the queue is full halve it, once for each burst, but not
-    below one. A fixed limit does not change.
+    The limit grows from five with successes. When the endpoint's queue is full, the limit is halved, once for each
+    burst, but not below one. A fixed limit does not change.
     """
     kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))

@@ -151,8 +151,8 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
     """
-    A replayed job does not count its earlier charges. A late answer that an earlier charge was free allows no further
-    POST.
+    A replayed job does not count its earlier charges. If a late answer says that an earlier charge was free, the job
+    still may not POST once more.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()

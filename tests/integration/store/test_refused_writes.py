@@ -162,8 +162,8 @@ def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> No
 @pytest.mark.parametrize("kind", ["worker", "plain", "asyncio"])
 def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: str) -> None:
     """
-    The old primary becomes a replica and keeps its connections. A client whose write it refuses connects again and
-    reaches the new primary.
+    The old primary becomes a replica and keeps its connections. When it refuses the write of a client, the client
+    connects again and reaches the new primary.
     """
     with a_server(tmp_path) as later, ExitStack() as stack:
         way = stack.enter_context(Proxy(port_of(server)))
@@ -195,8 +195,8 @@ def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
 
 def test_a_script_that_an_asyncio_client_sent_to_the_old_primary(frail: Frail) -> None:
     """
-    A client for asyncio also sends the text of a script that the server does not know, although the error is raised
-    only when the reply is awaited.
+    If the server does not know a script, a client for asyncio also sends its text. There the error is raised only when
+    the reply is awaited.
     """
 
     async def sent_elsewhere(text: str) -> str:

@@ -41,7 +41,7 @@ def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> None:
-    """The event of a job that was cancelled before a charge has the charges `[]`, not `{}`, and `before_charge`."""
+    """If a job was cancelled before a charge, its event says `before_charge`, and the charges are `[]`, not `{}`."""
     job = kit.new()
     kit.enqueue(job)
     kit.jobs.cancel(job.id)

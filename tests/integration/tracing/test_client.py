@@ -110,7 +110,9 @@ def test_the_client_continues_the_trace_of_its_application(
 def test_the_client_passes_the_trace_of_its_application_to_a_gateway(
     over_gateway: dict[str, str], collector: Collector, simulator: Simulator, client: Any
 ) -> None:
-    """With a gateway the gateway writes the span of the enqueue, as a child of the application's span."""
+    """
+    If the client uses a gateway, the gateway writes the span of the enqueue, as a child of the application's span.
+    """
     answer = run(APPLICATION, over_gateway, simulator.portrait_url)
     assert answer.returncode == 0, answer.stderr
     for job, trace, span in json.loads(answer.stdout):
@@ -138,7 +140,7 @@ def test_nothing_is_loaded_while_traces_are_off(part: str, worker_environment: d
 def test_without_the_extra_nothing_changes(
     part: str, blocked: tuple[str, ...], worker_environment: dict[str, str]
 ) -> None:
-    """Without the extra, and with traces off, each part starts and loads no module of it."""
+    """If the extra is not installed and traces are off, each part starts and loads no module of the extra."""
     assert not {name for name in loaded(part, worker_environment, blocked) if name.startswith(blocked)}
 
 
@@ -156,8 +158,8 @@ def test_traces_without_the_extra_are_an_error_at_start(part: str, traced_enviro
 
 def test_the_command_says_what_to_install(traced_environment: dict[str, str]) -> None:
     """
-    If traces are on and the extra is not installed, `retouch gateway` exits with 2 and prints the same line, without a
-    traceback.
+    If traces are on and the extra is not installed, `retouch gateway` exits with 2 and prints the command that installs
+    it, without a traceback.
     """
     code = "import sys\nsys.argv = ['retouch', 'gateway']\nfrom retouch_ops.cli import main\nmain()"
     answer = run(code, traced_environment, blocked=THE_EXTRA)

@@ -34,7 +34,7 @@ def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDepend
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """Let a job fail whose event goes to `hook`, and return the id of the dispatched delivery."""
+    """Let a job fail, so that its event goes to `hook`; return the id of the dispatched delivery."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)

@@ -22,8 +22,8 @@ def test_two_workers_share_five_slots_between_three_tenants(
     simulator: Simulator, queue: EditQueue, worker: Callable[..., Any]
 ) -> None:
     """
-    With 20 threads and a limit of 5, the 100 jobs have at most 5 calls in flight and get no 429. A tenant with one job
-    is served within the first ten.
+    With 20 threads and a limit of 5, the 100 jobs have at most 5 calls in flight and get no 429. The only job of the
+    smallest tenant is among the first ten that start.
     """
     simulator.settings(cap=CAP, latency_s=0.2)
     jobs: dict[str, list[Job]] = {

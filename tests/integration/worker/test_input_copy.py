@@ -131,8 +131,8 @@ def test_without_an_outside_address_all_is_as_before(
 @contextmanager
 def doomed_worker(environment: dict[str, str], point: str, passes: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """
-    Context manager that yields a worker process, which kills itself with SIGKILL after it has passed `point` `passes`
-    times.
+    Context manager that yields a worker process. When the process has passed `point` as often as `passes` says, it
+    kills itself with SIGKILL.
     """
     code = (
         "from pathlib import Path; from retouch_ops.worker_process import main; from "

@@ -39,7 +39,7 @@ def test_a_bill_within_what_is_known_agrees() -> None:
 
 def test_differences_are_counted_from_the_range() -> None:
     """
-    `calls_off` is the number of calls above the possible calls, or, as a negative number, below the certain calls.
+    Above the possible calls, `calls_off` is the difference; below the certain calls, it is the negative difference.
     `amount_off` is the same in money.
     """
     more, fewer = compared("2026-01-01,15,0.15\n2026-01-02,2,0.02", row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
@@ -64,8 +64,8 @@ def test_days_of_one_side_alone() -> None:
 
 def test_what_moved_over_midnight_is_recognised() -> None:
     """
-    A day above its range and a next day below its range by about the same number are both marked as `neighbour`: the
-    bill may count days in another time zone.
+    If a day has calls above its range, and the next day about as many below its range, both days are marked
+    `neighbour`: the bill may count days in another time zone.
     """
     days = compared("2026-01-01,15\n2026-01-02,5", row(FIRST, 10), row(FIRST + timedelta(1), 10))
     assert [day.findings for day in days] == [["more", "neighbour"], ["fewer", "neighbour"]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -154,6 +155,27 @@ def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.
     assert flushed == []
     FileBlobs(tmp_path / "b", "").put(DATA, "png")
     assert len(flushed) == 3
+
+
+def test_a_large_file_is_flushed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never more than 1 MiB waits to be flushed, since others who flush small files meanwhile wait for all of it."""
+    unflushed: list[int] = []
+    sizes = dict[int, int]()
+    flush = os.fsync
+
+    def note(descriptor: int) -> None:
+        size = os.fstat(descriptor).st_size
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            unflushed.append(size - sizes.get(descriptor, 0))
+            sizes[descriptor] = size
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    data = os.urandom(2_500_000)
+    blobs = FileBlobs(tmp_path, "")
+    assert blobs.get(blobs.put(data, "png")) == data
+    assert sum(unflushed) == len(data)
+    assert max(unflushed) <= 1_048_576
 
 
 @pytest.mark.parametrize("url", ["", "/var/blobs", "http://example.com/", "file://host/x", "file:", "s3:///prefix"])

@@ -325,9 +325,7 @@ def test_allowed_networks_vet_exactly_their_addresses(
 
 @given(st.text())
 def test_any_text_gets_an_answer(text: str) -> None:
-    """
-    `split` raises for no text; the URLs that it accepts have an ASCII host and only printable characters in the target.
-    """
+    """`split` never raises. The URLs that it accepts have an ASCII host and only printable characters in the target."""
     for url in (text, f"http://{text}/", f"http://example.com/{text}"):
         parts = split(url)
         assert isinstance(parts, str) or (parts.host.isascii() and parts.target.isprintable())

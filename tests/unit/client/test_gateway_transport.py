@@ -81,7 +81,9 @@ def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
 
 
 def test_many_edits_are_cut_into_calls() -> None:
-    """A batch has at most 1,000 edits and a bounded number of bytes; its start is counted over all batches."""
+    """
+    A batch has at most 1,000 edits and a bounded number of bytes. Its start is the number of edits in earlier batches.
+    """
     small = [{"prompt": "x"}] * 2_500
     assert [(start, len(batch)) for start, batch in _batches(small)] == [(0, 1_000), (1_000, 1_000), (2_000, 500)]
     large = [{"prompt": "x" * 10_000}] * 700

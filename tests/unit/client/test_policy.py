@@ -185,8 +185,8 @@ def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, rand
 @given(attempts, policies, draws)
 def test_ends_that_need_no_thought(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
     """
-    A stored image succeeds, a refusal fails with the endpoint's message, a lost lease is left, and a cancelled job
-    ends.
+    A stored image gives Succeed, a refusal Fail with the endpoint's message, a lost lease LeaseLost, a cancelled job
+    Cancel.
     """
     refused = decide(Refused("bad_key", "Invalid Api Key"), attempt, policy, NOW, random)
     assert refused == Fail("bad_key", "Invalid Api Key", retryable=False)

@@ -18,7 +18,7 @@ LARGEST_URL = "https://shop.example/" + "é" * 2_027
 
 
 def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: bool) -> dict[str, Any]:
-    """Return an event with the largest prompt, its tags and message filled with one letter."""
+    """Return an event with the longest prompt. The prompt, the tags and the error message consist of one letter."""
     image = {"url": "https://retouch.example/files/" + "a" * 300, "thumbnail_url": "b" * 300, "sha256": "c" * 64}
     data = {
         "job_id": "ed_1",

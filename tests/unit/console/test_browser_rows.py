@@ -15,7 +15,7 @@ def marks(test: Any) -> dict[str, tuple[Any, ...]]:
 
 
 def done_by_all_means() -> set[str]:
-    """Return the routes of tests that run by mouse and by keyboard, with and without JavaScript."""
+    """Return the routes that browser tests call by mouse and by keyboard, with and without JavaScript."""
     tests = [marks(test) for name, test in vars(actions).items() if name.startswith("test_")]
     return {
         route for found in tests if found.get("parametrize") == actions.HOWS.args for route in found.get("does", ())

@@ -10,9 +10,11 @@ import pytest
 
 from retouch_producer.gateway.http.limiter import Limiter
 from retouch_producer.gateway.http.request_turns import (
+    EXTENSION,
     REQUESTS_AT_ONCE,
     REQUESTS_PER_TENANT,
     REQUESTS_WAITING,
+    Movable,
     TurnTaking,
     take_turn,
     turn_given_up,
@@ -25,8 +27,12 @@ Route = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 class Gateway:
     """The middleware around the given route. The route gets a function that begins the answer."""
 
+    is_busy = False
+    """Whether every tenant is busy."""
+
     def __init__(self, route: Route) -> None:
-        self._app = TurnTaking(self._serve, Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING), lambda _: False)
+        turns = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING)
+        self._app = TurnTaking(self._serve, turns, slows_others=lambda _: self.is_busy)
         self._route = route
 
     async def _serve(self, scope: Any, _: Any, send: Any) -> None:
@@ -35,8 +41,8 @@ class Gateway:
 
         await self._route(begin_answer)
 
-    def request(self) -> asyncio.Task[None]:
-        """Send a request; return its task."""
+    def request(self, movable: Movable | None = None) -> asyncio.Task[None]:
+        """Send a request, which may be one that can move; return its task."""
 
         async def receive() -> Any:
             """Return an empty body."""
@@ -45,7 +51,24 @@ class Gateway:
         async def send(_: Any) -> None:
             """Discard the answer."""
 
-        return asyncio.create_task(self._app({"type": "http"}, receive, send))
+        scope: dict[str, Any] = {"type": "http", "extensions": {EXTENSION: movable} if movable else {}}
+        return asyncio.create_task(self._app(scope, receive, send))
+
+
+class Request:
+    """A request that may move: notes whether it was handed over or kept."""
+
+    outcome = ""
+
+    def __init__(self, can_move: bool = True) -> None:
+        self._can_move = can_move
+
+    def move(self) -> bool:
+        self.outcome = "moved" if self._can_move else self.outcome
+        return self._can_move
+
+    def keep(self) -> None:
+        self.outcome = "kept"
 
 
 async def settled() -> None:
@@ -150,5 +173,43 @@ def test_a_turn_is_taken_again_and_never_lost() -> None:
         later = [gateway.request() for _ in range(9)]
         await asyncio.gather(*later, return_exceptions=True)
         assert len(done) == before + 6
+
+    run(test)
+
+
+def test_a_request_moves_until_its_work_begins() -> None:
+    """
+    A busy tenant's request moves before its first turn, also if the tenant becomes busy while the request waits for its
+    turn. Once it has worked it never moves, nor does a request that cannot.
+    """
+
+    async def test() -> None:
+        release = asyncio.Event()
+        worked: list[str] = []
+
+        async def route(_: Any) -> None:
+            try:
+                await take_turn("one")
+            except Exception:  # noqa: BLE001 - like a route that answers every error itself
+                worked.append("an error")
+            worked.append("begun")
+            await release.wait()
+            async with turn_given_up():
+                await asyncio.sleep(0)
+
+        gateway = Gateway(route)
+        first = [Request() for _ in range(REQUESTS_PER_TENANT)]
+        waiting, late, stuck = Request(), Request(), Request(can_move=False)
+        tasks = [gateway.request(one) for one in (*first, waiting)]
+        await settled()
+        assert [one.outcome for one in (*first, waiting)] == ["kept"] * REQUESTS_PER_TENANT + [""]
+        gateway.is_busy = True
+        tasks += [gateway.request(one) for one in (late, stuck)]
+        await settled()
+        assert (late.outcome, waiting.outcome) == ("moved", "")
+        release.set()
+        await asyncio.gather(*tasks)
+        assert [one.outcome for one in (*first, waiting, stuck)] == ["kept"] * REQUESTS_PER_TENANT + ["moved", "kept"]
+        assert worked == ["begun"] * (REQUESTS_PER_TENANT + 1)
 
     run(test)

@@ -218,7 +218,7 @@ def test_thumbnails_of_16_bit_grey_keep_their_brightness() -> None:
 
 @pytest.mark.parametrize("data", [b"<html>", saved(drawing(), "PNG")[:500]])
 def test_no_thumbnail_of_what_is_no_image(data: bytes) -> None:
-    """`thumbnail` raises ValueError for bytes that are no whole image, with the expected format."""
+    """If the bytes are no whole image, `thumbnail` raises ValueError, which names the expected format."""
     with pytest.raises(ValueError, match="expected a"):
         thumbnail(data)
 

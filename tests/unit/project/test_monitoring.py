@@ -55,7 +55,7 @@ def test_rules_and_dashboard_use_documented_metrics() -> None:
 
 
 def enclosing(text: str, place: int) -> list[str]:
-    """Return the functions and aggregations around a position of an expression, from the outermost, such as `max`."""
+    """Return the functions and aggregations (such as `max`) around a position of an expression, outermost first."""
     open_heads: list[str] = []
     for at, character in enumerate(text[:place]):
         if character == "(":

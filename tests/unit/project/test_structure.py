@@ -89,8 +89,8 @@ def test_retouch_stays_inside_its_base_install() -> None:
 
 def test_only_some_packages_import_heavy_libraries() -> None:
     """
-    No module outside `retouch.egress` and `retouch.images` imports them directly, so `import retouch` loads neither
-    requests nor Pillow.
+    No other module of `retouch` imports `retouch.egress` or `retouch.images` directly, so `import retouch` loads
+    neither requests nor Pillow.
     """
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}

@@ -32,7 +32,7 @@ class Clock:
 def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
     """
     The tag of a request is the token in its prompt, or, without a token, the hash of its body. The hash does not depend
-    on the API key, or on 50 in place of 50.0.
+    on the API key, and is the same for 50 and 50.0.
     """
     tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
     plain = Identity.of(BODY)
@@ -45,8 +45,8 @@ def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
 
 def test_books_count_posts_charges_and_answers_by_tag() -> None:
     """
-    Two POSTs of one body, of which one is refused, count as two POSTs and one charge with both statuses, under the tag,
-    the prompt and the body.
+    One body is POSTed twice, and one POST is refused. By tag, by prompt and by body, the books have two POSTs, one
+    charge and both statuses.
     """
     books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
     first, second = books.record_post(identity, "x"), books.record_post(identity, "x")
@@ -64,8 +64,8 @@ def test_books_count_posts_charges_and_answers_by_tag() -> None:
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Two requests in flight during 10 of 20 s are 20 seconds in flight. With a cap of 4 this is a quarter of the cap, and
-    half of the cap while busy.
+    Two requests are in flight during 10 of 20 s: together 20 seconds in flight. With a cap of 4 this is a quarter of
+    the cap, and half of the cap while busy.
     """
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
@@ -103,7 +103,10 @@ def test_the_cap_is_per_key() -> None:
 
 
 def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body counts as repeated for 30 s after it was accepted. It does not with a filter of 0 s, or after `forget`."""
+    """
+    A body counts as repeated for 30 s after it was accepted. It is not repeated if the filter is 0 s, or after
+    `forget`.
+    """
     clock, spam_filter = Clock(monkeypatch), SpamFilter()
     spam_filter.accept("body")
     clock.now += 29

@@ -345,6 +345,6 @@ def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> Non
 
 @given(st.text(alphabet="0123456789abcdef-", min_size=1, max_size=40))
 def test_an_id_becomes_a_fetch_link(identity: str) -> None:
-    """A job is polled at the configured address and its id if the answer `processing` has an id and no link."""
+    """If the answer `processing` has an id and no link, the job is polled at the configured address with this id."""
     outcome = classify(answer({"status": "processing", "id": identity}), FETCH + "/")
     assert outcome == Processing(identity, f"{FETCH}/{identity}", 0.0)

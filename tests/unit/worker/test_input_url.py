@@ -56,8 +56,8 @@ def test_our_copy_is_tried_once(blobs: FileBlobs) -> None:
 
 def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: FileBlobs) -> None:
     """
-    A claim that reads our copy sends its signed link in place of the caller's link; nothing else in the request
-    changes.
+    If a claim asks for our copy, the request has the copy's signed link in place of the caller's link. Nothing else in
+    the request changes.
     """
     asked = request_spec(SECOND, blobs, SETTINGS)
     assert asked.edit["init_image"].startswith(f"https://edits.example/files/{NAME}?expires=")
@@ -67,7 +67,8 @@ def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: File
 
 def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
     """
-    Without a copy the error asks for a public link. If the link is ours, it asks for a public address of the gateway.
+    Without a copy the error asks for a public link. For a link of ours the error asks for a public address of the
+    gateway.
     """
     theirs = judged(blobs, given(LINK))
     ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))

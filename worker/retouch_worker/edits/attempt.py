@@ -64,8 +64,8 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
 
 def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
     """
-    POST the edit and return the outcome. If a gate, a cancellation or a checkpoint forbids the POST, send nothing and
-    return that as the outcome.
+    POST the edit and return the outcome. If the store or the account does not allow the POST, send nothing; the outcome
+    says why, or is a late answer to an earlier POST.
 
     The intent goes on record before the POST, and the class of the answer after it.
     """
@@ -144,8 +144,7 @@ def record_answer(
 
 def note_account(claim: Claim, event: str, code: str, dependencies: EditDependencies) -> None:
     """
-    Log that an answer closed its account (for the reason `code`) or opened it, and write a line about it into the
-    audit.
+    Log that an answer closed an account (for the reason `code`) or opened it, and record this in the audit.
 
     Failure policy: the answer is on record already. If the audit line cannot be written, the attempt is given up, and
     the next one resumes from the record.
@@ -160,7 +159,7 @@ def note_account(claim: Claim, event: str, code: str, dependencies: EditDependen
 
 def charge_kind_after_poll(outcome: Outcome) -> str:
     """
-    Return the class of a charge after a poll that ended its request.
+    Return the class of a charge whose request has ended, as the answer to a poll said.
 
     `failed` is not charged. A lost generation was accepted, so it counts as charged (`processing`).
     """

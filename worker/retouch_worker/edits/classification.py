@@ -258,7 +258,8 @@ def _seconds(value: object) -> float | None:
 
 def _retry_after(answer: Answer, reply: Mapping[str, object], default_s: float) -> float:
     """
-    Return the wait in seconds that the body or else the header names, from 1 to 120; `default_s` if none is named.
+    Return the wait in seconds that the body names, else the header's wait, within 1 and 120. If neither names a wait,
+    return `default_s`.
     """
     wait_s = _seconds(reply.get("retry_after"))
     wait_s = _seconds(answer.headers.get("Retry-After")) if wait_s is None else wait_s

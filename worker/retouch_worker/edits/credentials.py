@@ -47,7 +47,10 @@ class Holdings:
         return tuple(account for account in self.accounts if account.id in self.keys)
 
     def with_leaving(self, accounts: Iterable[Account], keys: Mapping[str, str]) -> Holdings:
-        """Return these holdings and, as leaving, those of `accounts` that the file does not name, with their keys."""
+        """
+        Return new `Holdings`: the given accounts that the file does not name are added to `leaving`, and their keys to
+        `keys`.
+        """
         known = {account.id for account in (*self.accounts, *self.leaving)}
         leaving = {account.id: account for account in accounts if account.id not in known}
         held = {**{name: keys[name] for name in leaving}, **self.keys}
@@ -118,9 +121,9 @@ class Credentials:
         """
         Read the accounts and keys again; return True if the new ones are now in use.
 
-        Failure policy: on any fault, the process keeps its accounts and keys, and the log says why. It is a fault if
-        the key of an account was held and its file is now missing or empty: a writer may not have finished the file,
-        and without the account, work that is paid for would stop.
+        Failure policy: on any fault, the process keeps its accounts and keys, and the log says why. A key file that is
+        now missing or empty is a fault if the process held its key: a writer may not have finished the file, and
+        without the account, work that is paid for would stop.
         """
         with self._reading:
             asked, self._asked = (

@@ -165,7 +165,7 @@ class _Made:
 
 
 def note_answer(span: Span, answer: Answer | Trouble, outcome: Outcome | None = None) -> None:
-    """Add an answer to the span of its call; `outcome` is the class of the answer, if it has a class."""
+    """Add an answer to the span of its call. `outcome` is the outcome of the call; a download has none."""
     if isinstance(answer, Answer):
         span.answered(outcome, answer.status, len(answer.body))
     else:

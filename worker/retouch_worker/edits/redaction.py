@@ -28,9 +28,10 @@ def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Seq
     """
     Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
 
-    An address is removed if the edit names its host, even if it was cut or escaped. A prompt of one word stays, since
-    the endpoint may use the same word itself. `others` are the keys of other accounts, which an earlier attempt at the
-    job may have used. They are removed from the message only, since a link must stay whole to be followed.
+    An address is removed if the edit names its host, even if the address was cut or escaped. A prompt of one word
+    stays, since the endpoint may use the same word itself. `others` are the keys of other accounts, which an earlier
+    attempt at the job may have used. They are removed from the message only, since a link must stay whole to be
+    followed.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:

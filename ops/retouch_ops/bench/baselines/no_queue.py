@@ -57,7 +57,7 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
 
 
 def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
-    """Do all jobs and return their cost. The start of this process is not part of it."""
+    """Do all jobs and return their cost. The cost does not include the start of this process."""
     numbers = itertools.count()
     latencies: list[float] = []
 

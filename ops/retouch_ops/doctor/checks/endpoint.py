@@ -18,8 +18,9 @@ CHECK = "endpoint"
 
 def check_endpoint(settings: Settings) -> list[Finding]:
     """
-    Return findings about the address of each account and about the public URL; without an accounts file, about the key
-    too.
+    Return findings about the address of each account and about the public URL.
+
+    If no accounts file is set, also return findings about the key.
     """
     urls = _urls(settings)
     keys = [] if settings.accounts else _key(settings)

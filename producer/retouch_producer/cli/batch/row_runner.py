@@ -55,9 +55,9 @@ class BatchRun:
         Enqueue rows and save their results until every row is saved or failed. If a run is killed, the next run
         continues.
 
-        Failure policy: a row whose enqueueing was interrupted is enqueued again with the same idempotency key, which
-        returns the job if there is one. After 23 h Redis may have dropped the key, so the row fails, and a person
-        decides.
+        Failure policy: if the enqueueing of a row was interrupted, the row is enqueued again with the same idempotency
+        key. If the first request made a job, Redis returns that job. After 23 h Redis may have dropped the key, so the
+        row fails, and a person decides.
         """
         # The cursor is read first, so that no end of a job is missed while rows are enqueued.
         cursor, _ = self.context.news(None)

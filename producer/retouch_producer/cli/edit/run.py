@@ -44,7 +44,7 @@ def run_edit(command: EditCommand) -> int:
     """
     Enqueue one edit, and save its result unless the command does not wait. Return exit code 0, or 130 after Ctrl-C.
 
-    If the job ends without an image, print the job and return 1 with `as_json`; otherwise raise the job's error. An
+    If the job ends without an image, raise the job's error; with `as_json`, print the job and return 1 instead. An
     invalid request raises an error before anything is stored or enqueued.
     """
     output_file.check_target(command.out)

@@ -92,8 +92,8 @@ def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dr
     """
     Replay one job and return its outcome.
 
-    `full` maps each tenant that has no room to the error of its first refused job. This function adds the job's tenant
-    to `full` if the tenant has no room.
+    The keys of `full` are the tenants without room, and each value is the error of the tenant's first refused job. If
+    the job's tenant has no room, this function adds the tenant to `full`.
     """
     record = next(iter(context.records([job])), None)
     if record is None:

@@ -24,7 +24,7 @@ def run_usage(
     """
     Print the sums of the ledger; with `bill`, print the comparison of the ledger with the bill instead.
 
-    Raise `UsageError` if options of both are given.
+    Raise `UsageError` if options for the sums and options for the comparison are given together.
     """
     if bill is None:
         if account is not None:

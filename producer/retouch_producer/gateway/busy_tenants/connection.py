@@ -1,4 +1,4 @@
-"""The gateway's connections, whose requests move to the second process if their tenant is busy."""
+"""The gateway's connections. A request that would make other tenants slow moves to the second process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retouch_producer.gateway.http.http1 import Http1Protocol
 from retouch_producer.gateway.http.request_turns import EXTENSION
 
 KEPT_MOST = 512 * 1024
-"""The bytes of a request that are kept so that it may move; uvicorn reads fewer before the application asks for them."""
+"""The bytes of a request that are kept so that it may move; uvicorn reads fewer before the application asks for any."""
 LARGE_BODY = 65_536
 """A longer body, in bytes, is that of a large request: a batch or a picture."""
 _LONG_LIST = re.compile(rb"[?&]limit=\d{3}")
@@ -24,13 +24,13 @@ class MovableConnection(Http1Protocol):
     """
     An HTTP/1.1 connection that can be handed over together with a request, as long as nothing was done for the request.
 
-    It is handed over once the head shows that the request is a busy tenant's. For a request whose tenant is found out
-    later, or becomes busy while the request waits for its turn, the application calls `move`. A request that the client
-    sent behind another one, before that was answered, is served here.
+    It is handed over as soon as the head shows that the request would make other tenants slow. If that is found out
+    later, the application calls `move`: the key may be in the body or not known yet, and a tenant may become busy while
+    its request waits. A request that the client sent behind another one, before that was answered, is served here.
     """
 
     second_process: ClassVar[SecondProcess]
-    is_busy: ClassVar[Callable[[str, bool], bool]]
+    slows_others: ClassVar[Callable[[str, bool], bool]]
     key_cache: ClassVar[KeyCache]
 
     _received = bytearray()
@@ -64,7 +64,7 @@ class MovableConnection(Http1Protocol):
             return
         if self.url.startswith(b"/metrics"):  # the numbers of this process
             self.keep()
-        if self._may_move and not self.parser.should_upgrade() and self._is_of_busy_tenant():
+        if self._may_move and not self.parser.should_upgrade() and self._should_move():
             self._head_size, self._is_leaving = 0, True
             return
         self.scope["extensions"] = {EXTENSION: self}
@@ -90,7 +90,7 @@ class MovableConnection(Http1Protocol):
         """
         Hand the connection over together with the request that is being served; return whether this was possible.
 
-        Nothing may have been done for the request, and its task has to end without an answer.
+        Call this only if nothing was done for the request. After True, end the task of the request without an answer.
         """
         if not self._may_move or self._is_leaving or self.transport.is_closing():
             return False
@@ -117,8 +117,8 @@ class MovableConnection(Http1Protocol):
         if not self._is_leaving:
             super().refuse()
 
-    def _is_of_busy_tenant(self) -> bool:
-        """Return whether the request should move: its tenant is busy, or it is large and another tenant is active."""
+    def _should_move(self) -> bool:
+        """Return whether the request would make other tenants slow, as far as its head shows."""
         headers = dict(self.headers)
         scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":
@@ -126,7 +126,7 @@ class MovableConnection(Http1Protocol):
         tenant = self.key_cache.last_tenant_of(secret.decode("latin-1").strip()) or ""
         length = headers.get(b"content-length", b"")
         is_large = (length.isdigit() and int(length) > LARGE_BODY) or bool(_LONG_LIST.search(self.url))
-        return type(self).is_busy(tenant, is_large)
+        return type(self).slows_others(tenant, is_large)
 
     def received(self) -> bytes:
         """Return what was received of the request."""
@@ -157,8 +157,12 @@ class MovableConnection(Http1Protocol):
 
 
 def movable_connection(
-    second_process: SecondProcess, is_busy: Callable[[str, bool], bool], key_cache: KeyCache
+    second_process: SecondProcess, slows_others: Callable[[str, bool], bool], key_cache: KeyCache
 ) -> type[MovableConnection]:
-    """Return the class of connections whose requests move to this process if `is_busy` is true of their tenant."""
-    bound = {"second_process": second_process, "is_busy": staticmethod(is_busy), "key_cache": key_cache}
+    """
+    Return the class of connections whose requests move to this process if `slows_others` is true.
+
+    `slows_others` gets the tenant of a request, "" if it is not known yet, and whether the request is large.
+    """
+    bound = {"second_process": second_process, "slows_others": staticmethod(slows_others), "key_cache": key_cache}
     return type("MovableConnection", (MovableConnection,), bound)

@@ -20,7 +20,7 @@ from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 READY_WITHIN_S = 10.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
-NICENESS = 19
+NICENESS = 5
 """The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need."""
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
@@ -38,7 +38,9 @@ class Report(TypedDict):
 
 
 class Movable(Protocol):
-    """A connection whose next request, of a busy tenant, was received in part and not yet begun."""
+    """
+    A connection with a request of a busy tenant. A part of the request was received, and nothing was done for it yet.
+    """
 
     def received(self) -> bytes:
         """Return what was received of the request."""
@@ -55,16 +57,16 @@ class Movable(Protocol):
 
 class SecondProcess:
     """
-    A process that serves what a connection's busy tenant asks for next, and then closes the connection.
+    A process that serves one request on each connection that it is given, and then closes the connection.
 
-    The channel to it is a pair of sockets. With each byte that is sent to it go two file descriptors: one of a
-    connection, and one of a file with what was received on it. It answers in lines of JSON: what tenants used, and how
-    many answers it gave. When this side of the channel is closed, also by this process' death, it lets open requests
-    end, and ends.
+    The gateway and the process share a pair of sockets, the channel. For each connection, the gateway sends one byte
+    with two file descriptors: the connection, and a file with the bytes that the gateway has received on it. The
+    process sends lines of JSON: what tenants used, and how many answers it gave. If the gateway closes the channel or
+    dies, the process lets open requests end, and then ends.
 
-    Failure policy: a connection that cannot be handed over stays, as all do on systems other than Linux, and while the
-    second process has not reported for three seconds. A second process that has ended is started anew when it is next
-    needed, ten seconds after its last start at the earliest.
+    Failure policy: the gateway keeps a connection that cannot be handed over. It keeps all connections on systems other
+    than Linux, and while the second process has not reported for three seconds. If the second process has ended, the
+    gateway starts it again when it is next needed, ten seconds after its last start at the earliest.
     """
 
     def __init__(self, load: TenantLoad, answers: Counter[tuple[str, int]]) -> None:
@@ -77,7 +79,10 @@ class SecondProcess:
         self._waiting = deque[Movable]()
 
     def take(self, connection: Movable) -> None:
-        """Move a connection to the second process once that is ready; if it does not become ready, let it stay."""
+        """
+        Move a connection to the second process once the process is ready. If it does not become ready, let the
+        connection stay.
+        """
         if self._channel is not None and _is_closed(self._channel):
             self._note_end()
         is_running = self._channel is not None or self._start()
@@ -119,7 +124,7 @@ class SecondProcess:
         return channel
 
     def _watch(self) -> None:
-        """Look once a second whether the process is silent; if so, let connections stay that wait for it."""
+        """Look once a second whether the process is silent. If so, let the connections that wait for it stay."""
         if self._channel is not None:
             if time.monotonic() >= self._silent_from:
                 self._let_waiting_stay()
@@ -202,7 +207,7 @@ class SecondProcess:
         self._channel, self._is_ready, self._lines = None, False, b""
 
     def let_end(self) -> None:
-        """Ask the process to end once its open requests have, three seconds from now at the latest."""
+        """Ask the process to end: it ends when its open requests have ended, or after three seconds."""
         self._disconnect()
         self._let_waiting_stay()
         self._started_at = float("inf")

@@ -156,8 +156,8 @@ def start(
     """
     Start the run that was confirmed.
 
-    Failure policy: more jobs may match now than at the preview. A run that would act on more, or cost more, than what
-    was confirmed is not started; the page shows the new preview instead.
+    Failure policy: more jobs may match now than at the preview. If the run would act on more jobs or cost more than was
+    confirmed, it is not started, and the page shows the new preview.
     """
     asked = form.request(visitor)
     bulk = dependencies.connections.bulk

@@ -64,8 +64,8 @@ def page(
     """
     Return a page rendered from a template.
 
-    `values` are the template's own variables. Every template also gets the visitor, the theme, its address and the
-    time.
+    `values` are the template's own variables. Every template also gets the visitor, the theme, the address of the page
+    and the time.
     """
     query = f"?{request.url.query}" if request.url.query else ""
     shared = {

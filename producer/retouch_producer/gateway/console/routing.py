@@ -75,8 +75,8 @@ async def _read_form(request: Request, most: int, types: tuple[str, ...]) -> Non
     """
     Read the body of a form within limits of size and time.
 
-    Raises `too-large`, `slow-body` and `unsupported-media-type`. Callers without a key reach the sign-in, and the
-    parser of forms has no limits of its own.
+    These limits are needed, since callers without a key reach the sign-in, and the parser of forms has no limits.
+    Raises `too-large`, `slow-body` and `unsupported-media-type`.
     """
     length = request.headers.get("content-length", "0")
     if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > most:

@@ -54,8 +54,8 @@ class EnqueueRequest:
         Return the job to enqueue with its captured picture.
 
         `link` is the URL that the endpoint gets, `blob` is the name of our copy, and `sha256` is the hash of the
-        picture's bytes. The job's fingerprint stays that of the request. Two jobs get the same share key, and so count
-        as duplicates, if they have the same picture, prompt, numbers, receivers, events and callback.
+        picture's bytes. The job keeps the fingerprint of the request. Two jobs get the same share key, and so count as
+        duplicates, if they have the same picture, prompt, numbers, receivers, events and callback.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)

@@ -135,8 +135,8 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
     """
     Return a query, limited to the jobs that a key may see, and to `tenant` if that is given.
 
-    Raises `InvalidQuery` if the query names a tenant too. Raises `not-found`, like `scope`, if a producer names another
-    tenant.
+    If both `tenant` and the query name a tenant, raise `InvalidQuery`. If a producer names another tenant, raise
+    `not-found`, as `scope` does.
     """
     if tenant and query.tenants:
         return query.also(JobQuery(tenants=(tenant,)))
@@ -150,8 +150,8 @@ def scope(key: ApiKey, requested: str | None) -> str:
     """
     Return the tenant whose entries a list may show, or "" for the entries of all tenants.
 
-    A key of role ops or viewer may request any tenant, or all by requesting none. Any other key gets its own tenant;
-    the problem `not-found` is raised if it requests another.
+    A key of role ops or viewer may request any tenant; without a requested tenant, it gets the entries of all tenants.
+    Any other key gets its own tenant. If it requests another tenant, the problem `not-found` is raised.
     """
     if sees_all(key.role):
         return requested or ""

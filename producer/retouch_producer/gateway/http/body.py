@@ -79,8 +79,8 @@ def parse_object(body: bytes) -> Document:
     """
     Return one JSON object, parsed from UTF-8. Raises the problem `malformed-body`.
 
-    Unpaired surrogates, which UTF-8 cannot encode, and numbers that are not finite are refused too, in names and
-    values. Every parsed value can therefore be stored, hashed and written into an answer.
+    This function also refuses names and values with unpaired surrogates, which UTF-8 cannot encode, and numbers that
+    are not finite. Every parsed value can therefore be stored, hashed and written into an answer.
     """
     try:
         # Some clients put a byte order mark before UTF-8 text.

@@ -78,9 +78,9 @@ class Http1Protocol(HttpToolsProtocol):
 
     def refuse(self) -> None:
         """
-        End the connection, after an answer 400.
+        Answer 400 and end the connection.
 
-        Send no 400 if the client could take it for the answer to an earlier request. If the earlier request is
+        If the client could take the 400 for the answer to an earlier request, send no 400. If the earlier request is
         complete, it is answered before the connection ends.
         """
         if self.cycle is None or self.cycle.response_complete:

@@ -17,7 +17,7 @@ Arguments = TypeVarTuple("Arguments")
 
 class Limiter:
     """
-    Lets at most `at_once` requests run, of them at most `per_tenant` of one tenant.
+    Lets at most `at_once` requests run in total, and at most `per_tenant` requests of each tenant.
 
     Up to `waiting` more requests of each tenant wait for their turn. Any further request gets the problem
     `too-many-at-once`. The duration of each turn is noted in `load`.

@@ -80,7 +80,7 @@ def _describe_forbidden(paths: Document) -> None:
     """
     Add the answer 403 to the description of each operation that changes something.
 
-    It is the answer to a role without the right, and to a page of another site.
+    A caller gets this answer if the role of its key lacks the right, or if a page of another site sent the request.
     """
     example = paths["/v1/pause"]["post"]["responses"]["403"]
     for item in paths.values():

@@ -32,7 +32,9 @@ class Movable(Protocol):
     """A request that another process can serve, as long as nothing was done for it."""
 
     def move(self) -> bool:
-        """Hand the request over; return whether this was possible. If so, its task has to end without an answer."""
+        """
+        Hand the request over; return whether this was possible. After True, end the request's task without an answer.
+        """
 
     def keep(self) -> None:
         """Serve the request in this process."""
@@ -45,8 +47,8 @@ class Moved(asyncio.CancelledError):
 class RequestTurn:
     """The turn of one request. It can be taken and given up any number of times."""
 
-    def __init__(self, turns: Limiter, request: Movable | None, is_busy: Callable[[str], bool]) -> None:
-        self._turns, self._request, self._is_busy, self._tenant = turns, request, is_busy, ""
+    def __init__(self, turns: Limiter, request: Movable | None, slows_others: Callable[[str], bool]) -> None:
+        self._turns, self._request, self._slows_others, self._tenant = turns, request, slows_others, ""
         self._held: AbstractAsyncContextManager[None] | None = None
 
     @property
@@ -58,24 +60,24 @@ class RequestTurn:
         """
         Wait for a turn of a tenant; None stands for the tenant of the last call.
 
-        Do nothing if the request already holds a turn. Raises `Moved` if this is the request's first turn, its tenant
-        is busy, and another process serves the request.
+        Do nothing if the request already holds a turn. Before the first turn of a request that would make other tenants
+        slow, the request is handed over to another process if that is possible; then this raises `Moved`.
         """
         self._tenant = self._tenant if tenant is None else tenant
         if self._held is not None:
             return
-        self._move_if_busy()
+        self._move_if_possible()
         turn = self._turns.hold(self._tenant)
         await turn.__aenter__()
         self._held = turn
         # The tenant may have become busy meanwhile.
-        self._move_if_busy()
+        self._move_if_possible()
         if self._request is not None:
             self._request.keep()
             self._request = None
 
-    def _move_if_busy(self) -> None:
-        if self._request is not None and self._is_busy(self._tenant) and self._request.move():
+    def _move_if_possible(self) -> None:
+        if self._request is not None and self._slows_others(self._tenant) and self._request.move():
             raise Moved
 
     async def give_up(self) -> None:
@@ -91,15 +93,15 @@ _current: ContextVar[RequestTurn | None] = ContextVar("request_turn", default=No
 class TurnTaking:
     """ASGI middleware that gives each request a `RequestTurn`, and releases the turn when the answer begins."""
 
-    def __init__(self, app: ASGIApp, turns: Limiter, is_busy: Callable[[str], bool]) -> None:
-        self._app, self._turns, self._is_busy = app, turns, is_busy
+    def __init__(self, app: ASGIApp, turns: Limiter, slows_others: Callable[[str], bool]) -> None:
+        self._app, self._turns, self._slows_others = app, turns, slows_others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        turn = RequestTurn(self._turns, scope.get("extensions", {}).get(EXTENSION), self._is_busy)
+        turn = RequestTurn(self._turns, scope.get("extensions", {}).get(EXTENSION), self._slows_others)
         token = _current.set(turn)
 
         async def send_without_turn(message: Message) -> None:

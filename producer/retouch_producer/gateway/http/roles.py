@@ -67,7 +67,7 @@ def roles_for(method: str, path: str) -> frozenset[str]:
 
 def sees_all(role: str) -> bool:
     """
-    Return whether a role sees the jobs and settings of all tenants. Any other role gets 404 for those of other tenants.
+    Return whether a role sees the jobs and settings of all tenants. Any other role gets 404 for other tenants' things.
     """
     return role in ("viewer", "ops")
 

@@ -33,13 +33,13 @@ class TenantLoad:
         self.on_note: Callable[[str, float], None] = _ignore
 
     def note(self, tenant: str, seconds: float) -> None:
-        """Add to what a tenant used."""
+        """Add seconds to the load of a tenant."""
         self._loads[tenant] = self.of(tenant) + seconds, self._clock()
         self.on_note(tenant, seconds)
 
     @contextmanager
     def timed(self, tenant: str) -> Iterator[None]:
-        """Context manager that adds the duration of the block to what a tenant used."""
+        """Context manager that adds the duration of the block to the load of a tenant."""
         began_at = self._clock()
         try:
             yield

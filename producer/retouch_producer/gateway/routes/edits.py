@@ -132,7 +132,7 @@ async def _job_of(result: EnqueueResult, dependencies: Dependencies, *, fresh: b
     """
     Return the job of an enqueue result as a JSON object.
 
-    With `fresh`, a job that was enqueued just now is not read from the store.
+    If `fresh` is true and the job was enqueued just now, the store is not read.
     """
     # What was just written need not be read back: one round trip less for each request.
     if result.new and fresh:
@@ -175,7 +175,8 @@ async def enqueue_batch(
     """
     Enqueue up to 1,000 edits. Each is accepted or refused on its own; the answer has an item for each, in order.
 
-    With an `Idempotency-Key`, the item with index n that has no key of its own gets the key `{key}:{n}`.
+    If the request has an `Idempotency-Key`, each item without a key of its own gets the key `{key}:{n}`, where n is its
+    index.
     """
     # A slow upload of a batch must not block the tenant's other requests.
     await give_up_turn()
@@ -268,9 +269,9 @@ def list_edits(
     cursor: PageCursor | None = None,
 ) -> JSONResponse:
     """
-    List jobs, newest first. With `id`, list those jobs on one page, leaving out ids that are not on record.
+    List jobs, newest first. If ids are given as `id`, list only the jobs with these ids, on one page.
 
-    A job must match `q` and all the other filters.
+    Ids that are not on record are left out. A job must match `q` and all the other filters.
     """
     jobs = dependencies.connections.jobs
     name, _, value = (tag or "").partition("=")

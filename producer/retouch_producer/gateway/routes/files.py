@@ -90,7 +90,7 @@ async def serve_blob(dependencies: Dependencies, tenant: str, name: str, if_none
     """
     Return the answer with a blob's bytes, or a 304. A thumbnail is made on the first request for it.
 
-    `tenant` is the tenant whose limit of simultaneous reads applies; "" stands for all holders of links together.
+    The limit of simultaneous reads applies to `tenant`. If `tenant` is "", it applies to all holders of links together.
     Raises the problem `not-found`.
     """
     await give_up_turn()

@@ -27,9 +27,9 @@ class Preview(Schema):
     """
     The jobs on which the run would act at the time of the request, and the cost.
 
-    `deliveries` counts the deliveries that the action `redeliver` would send. `resume_free` of the jobs continue from
-    an answer that is paid for; the others may make `calls_most` calls, which cost `amount_most`. `is_complete` is false
-    if counting stopped at 100,000 jobs.
+    `deliveries` counts the deliveries that the action `redeliver` would send. `resume_free` counts the jobs that
+    continue from an answer that is paid for. The other jobs may make `calls_most` calls, which cost `amount_most`.
+    `is_complete` is false if counting stopped at 100,000 jobs.
     """
 
     jobs: int
@@ -44,7 +44,7 @@ class Actor(Schema):
     """
     Who made a change, through which surface and with which key.
 
-    Without a key, somebody used Redis directly, or a worker (surface `worker`) learnt something from an answer.
+    If there is no key, somebody used Redis directly, or a worker (surface `worker`) learnt something from an answer.
     """
 
     surface: Surface
