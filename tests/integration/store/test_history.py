@@ -200,20 +200,37 @@ def test_series_have_every_step(history: History, client: Any) -> None:
     assert sum(period.counts.enqueued for period in history.series((now - 30) * 60, step_s=300, tenant="zeta")) == 0
 
 
-def test_bounds_are_those_of_the_script(kit: LaneKit, history: History, client: Any) -> None:
+def test_bounds_are_those_of_the_script(kit: LaneKit, history: History) -> None:
     """
     The script has the same bucket bounds as history.py. Each latency just below a bound, and a latency above the last
     bound, is counted in a bucket of its own.
     """
-    claim_of = one_job(kit)
-    for bound in (*BOUNDS["wait"], 200_000.0):
-        kit.client.hdel(f"rt:edits:state:{claim_of}", "started_at")
-        kit.client.zadd("rt:jobs:acme", {claim_of: time.time() - bound * 0.999 + (0.002 if bound < 1 else 0)})
-        kit.client.hset(f"rt:edits:state:{claim_of}", mapping={"message_requested": 1, "state": "queued"})
-        kit.claim(claim_of)
-    found = lately(history).latency("wait")
-    assert found.count == len(BOUNDS["wait"]) + 1
-    assert set(found.counts[5:]) == {1}
+    job, bounds = one_job(kit), BOUNDS["wait"]
+    places = [bucket_below(kit, history, job, bound) for bound in (*bounds, 200_000.0)]
+    assert places == list(range(len(bounds) + 1))
+
+
+def bucket_below(kit: LaneKit, history: History, job: str, bound: float) -> int:
+    """
+    Claim a job that has waited up to 20 ms less than `bound` seconds; return the place of the bucket that counts this.
+    If the claim came too late, as on a busy machine, the job is claimed again.
+    """
+    while True:
+        kit.client.hdel(f"rt:edits:state:{job}", "started_at")
+        kit.client.hset(f"rt:edits:state:{job}", mapping={"message_requested": 1, "state": "queued"})
+        before = lately(history).latency("wait").counts
+        enqueued_at = redis_now(kit.client) - bound + min(0.3 * bound, 0.02)
+        kit.client.zadd("rt:jobs:acme", {job: enqueued_at})
+        kit.claim(job)
+        if redis_now(kit.client) - enqueued_at < bound:
+            after = lately(history).latency("wait").counts
+            (place,) = (place for place, count in enumerate(after) if count > before[place])
+            return place
+
+
+def redis_now(client: Any) -> float:
+    seconds, microseconds = client.time()
+    return float(seconds + microseconds / 1e6)
 
 
 def test_counts_survive_a_kill(kit: LaneKit, history: History) -> None:
