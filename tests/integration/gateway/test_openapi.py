@@ -30,6 +30,7 @@ def ops(callers: Callers) -> Api:
     return callers("staff", "ops")
 
 
+@pytest.mark.timeout(400)  # some thousand requests, a minute and more beside other work
 def test_generated_requests(ops: Api) -> None:
     """For valid and invalid values, each operation returns no 5xx, and no undocumented status, type or member."""
     described: Any = schemathesis.openapi.from_url(f"{ops.url}/openapi.json")
