@@ -28,7 +28,7 @@ class Api:
 
     def __post_init__(self) -> None:
         headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=20, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=60, trust_env=False)
 
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self._client.request(method, path, **options)
