@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -96,14 +97,20 @@ def test_an_image_store_that_hangs_stops_images_alone(
         assert api.get(f"/files/{other}").content == b"an image"
         assert not any(one.done() for one in asked)
     finally:
-        release(folder / stuck)
+        release(folder / stuck, asked)
     assert {one.status_code for one in answers(asked, len(asked))} <= {200, 404}
 
 
-def release(pipe: Path) -> None:
-    """End every blocked read of a named pipe, and remove the pipe: a later read finds no file."""
+def release(pipe: Path, asked: list[Future[httpx.Response]]) -> None:
+    """End every blocked read of a named pipe, until all requests are answered. A read that begins now finds no file."""
     gone = pipe.rename(pipe.with_suffix(".gone"))
-    os.close(os.open(gone, os.O_WRONLY))
+
+    def answered() -> bool:
+        with suppress(OSError):  # nobody reads at this moment
+            os.close(os.open(gone, os.O_WRONLY | os.O_NONBLOCK))
+        return all(one.done() for one in asked)
+
+    assert eventually(answered)
     gone.unlink()
 
 
