@@ -108,5 +108,8 @@ class Proxy:
         except OSError:
             writer.transport.abort()
         finally:
-            self._writers.discard(writer)
             writer.close()
+            # Only now is it closed: as long as its peer reads nothing, what was written keeps it open.
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            self._writers.discard(writer)

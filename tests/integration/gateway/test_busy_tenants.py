@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection
 from typing import Any
@@ -225,8 +224,16 @@ def test_a_crowd_moves_though_its_key_was_never_seen(
         callers = Callers(url, client)
         quiet, crowd = callers("quiet"), callers("crowd")
         wait_for_second_process(callers("large"), quiet)
-        answers = sent_at_once(running, url, *request_of(crowd, kind))
-        assert sum(answers) > 30
+        with ExitStack() as stack:
+            # The gateway stands still: otherwise it might answer each request before a busy machine sends the next.
+            running.process.send_signal(signal.SIGSTOP)
+            try:
+                sent = send(stack, url, 60, *request_of(crowd, kind))
+            finally:
+                running.process.send_signal(signal.SIGCONT)
+            answers = [one.getresponse() for one in sent]
+            assert {answer.status for answer in answers} == {200}
+            assert sum(answer.getheader("connection") == "close" for answer in answers) > 30
         assert not is_moved(quiet.get("/v1/edits?limit=1"))
         callers.close()
 
@@ -238,24 +245,15 @@ def request_of(crowd: Api, kind: str) -> tuple[str, str, str, dict[str, str]]:
     return "POST", "/api/v3/fetch/ed_none", json.dumps({"key": crowd.secret}), {"Content-Type": "application/json"}
 
 
-def sent_at_once(running: Spoken, url: str, method: str, path: str, body: str, headers: dict[str, str]) -> list[bool]:
-    """
-    Return for each of 60 requests whether it moved. The gateway stands still until all are sent: otherwise it might
-    answer each one before a busy machine sends the next.
-    """
-    with ExitStack() as stack:
-        running.process.send_signal(signal.SIGSTOP)
-        try:
-            sent = [
-                stack.enter_context(closing(HTTPConnection(url.removeprefix("http://"), timeout=60))) for _ in range(60)
-            ]
-            for one in sent:
-                one.request(method, path, body, headers)
-        finally:
-            running.process.send_signal(signal.SIGCONT)
-        answers = [one.getresponse() for one in sent]
-        assert {answer.status for answer in answers} == {200}
-        return [answer.getheader("connection") == "close" for answer in answers]
+def send(
+    stack: ExitStack, url: str, count: int, method: str, path: str, body: str, headers: dict[str, str]
+) -> list[HTTPConnection]:
+    """Send a request on each of `count` new connections without waiting for answers; the stack closes them."""
+    address = url.removeprefix("http://")
+    sent = [stack.enter_context(closing(HTTPConnection(address, timeout=90))) for _ in range(count)]
+    for one in sent:
+        one.request(method, path, body, headers)
+    return sent
 
 
 def test_connections_wait_for_a_slow_second_process(moved: Api, running: tuple[str, Spoken], callers: Callers) -> None:
@@ -263,13 +261,13 @@ def test_connections_wait_for_a_slow_second_process(moved: Api, running: tuple[s
     second = second_process_of(running[1])
     assert second is not None
     os.kill(second, signal.SIGSTOP)
-    with ThreadPoolExecutor(600) as threads:
-        answers = [threads.submit(moved.get, "/v1/edits?limit=1", timeout=90) for _ in range(600)]
+    with ExitStack() as stack:
         try:
+            sent = send(stack, running[0], 600, *request_of(moved, "bearer"))
             assert callers("quiet").get("/v1/edits?limit=1").status_code == 200
         finally:
             os.kill(second, signal.SIGCONT)
-        assert {answer.result(90).status_code for answer in answers} == {200}
+        assert {one.getresponse().status for one in sent} == {200}
 
 
 def test_a_frozen_second_process_costs_seconds(moved: Api, running: tuple[str, Spoken]) -> None:
