@@ -22,7 +22,10 @@ from tests.integration.conftest import ParsedEdit
 from tests.process_watch import Spoken, alive, eventually
 
 # Every tenant whose key was looked up before is busy.
-AT_ONCE = "from retouch_producer.gateway.http import tenant_load as l; l.TenantLoad.is_busy = lambda *_: True"
+AT_ONCE = """
+from retouch_producer.gateway.dependencies import Dependencies
+Dependencies.slows_others = lambda self, tenant, is_large=False: tenant is not None
+"""
 SOON = "from retouch_producer.gateway.http import tenant_load as l; l.BUSY_S = 0.05"
 
 
@@ -172,34 +175,35 @@ def test_the_second_process_ends_with_the_gateway(
         assert eventually(lambda: not alive(second))
 
 
-def test_a_large_request_moves_beside_another_tenant(
-    worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
-) -> None:
-    """Long lists and large bodies are served by the second process while another tenant is active, not before."""
-    with running_gateway(worker_environment) as (url, running):
-        callers = Callers(url, client)
-        one, other = callers("one"), callers("other")
-        batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
-        for _ in range(3):
-            assert not is_moved(one.post("/v1/edits/batch", batch))
-            assert not is_moved(one.get("/v1/edits?limit=1000"))
-        assert second_process_of(running) is None
-        assert not is_moved(other.get("/v1/edits?limit=99"))
-        wait_for_second_process(one, other)
-        assert eventually(lambda: is_moved(one.post("/v1/edits/batch", batch)))
-        assert eventually(lambda: is_moved(other.get("/v1/edits?state=queued&limit=100")))
-        assert not is_moved(one.get("/v1/edits?limit=99"))
-        callers.close()
-
-
-def wait_for_second_process(one: Api, other: Api) -> None:
-    """Send large requests of one tenant beside another until the second process has started and answers them."""
+def wait_for_second_process(callers: Callers, quiet: Api) -> None:
+    """Let unknown callers ask for long lists beside a tenant, until the second process has started and answers them."""
 
     def answers() -> bool:
-        other.get("/v1/edits?limit=1")
-        return is_moved(one.get("/v1/edits?limit=1000"))
+        quiet.get("/v1/edits?limit=1")
+        return is_moved(callers("unknown").get("/v1/edits?limit=1000"))
 
     assert eventually(answers)
+
+
+def test_the_first_large_requests_of_a_caller_move(
+    worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
+) -> None:
+    """
+    Long lists and large bodies of a caller with an unknown key move, while another tenant is active. Those of a caller
+    who is known and uses little stay.
+    """
+    with running_gateway(worker_environment) as (url, running):
+        callers = Callers(url, client)
+        quiet = callers("quiet")
+        batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
+        assert not is_moved(quiet.post("/v1/edits/batch", batch))
+        assert not is_moved(quiet.get("/v1/edits?limit=1000"))
+        assert second_process_of(running) is None
+        wait_for_second_process(callers, quiet)
+        assert eventually(lambda: is_moved(callers("unknown").post("/v1/edits/batch", batch)))
+        assert not is_moved(callers("small").get("/v1/edits?limit=99"))
+        assert not is_moved(quiet.get("/v1/edits?limit=1000"))
+        callers.close()
 
 
 @pytest.mark.parametrize("kind", ["bearer", "body"])
@@ -213,7 +217,7 @@ def test_a_crowd_moves_though_its_key_was_never_seen(
     with running_gateway(worker_environment) as (url, _):
         callers = Callers(url, client)
         quiet, crowd, anonymous = callers("quiet"), callers("crowd"), callers.with_secret()
-        wait_for_second_process(callers("large"), quiet)
+        wait_for_second_process(callers, quiet)
 
         def send(_: int) -> httpx.Response:
             if kind == "bearer":

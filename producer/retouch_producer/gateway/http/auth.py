@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from retouch.errors import StoreUnavailable
 from retouch.query import JobQuery
 from retouch.store.audit import Actor
 from retouch.store.redis_client import clear_errors
@@ -70,6 +72,11 @@ class KeyCache:
             self._keys.pop(secret, None)
         return validity
 
+    async def learn(self, secret: str) -> None:
+        """Look a secret up, if that is possible now, so that `last_tenant_of` knows its tenant."""
+        with suppress(ProblemError, StoreUnavailable):
+            await self._find_now(secret)
+
     async def _find_now(self, secret: str) -> ApiKey | None:
         # All unknown secrets count as one tenant: somebody who guesses keys delays no caller with a known key.
         async with self._lookups.hold(self._tenant_of.get(secret, "")):
@@ -102,7 +109,8 @@ async def authenticate(
         detail = "expected `Authorization: Bearer rtk_…` with a valid API key"
         raise unauthorized(detail)
     require_allowed(key, request)
-    await take_turn(key.tenant)
+    if not request.scope["route"].path.startswith("/metrics"):  # who watches is no tenant that others could slow down
+        await take_turn(key.tenant)
     return key
 
 
