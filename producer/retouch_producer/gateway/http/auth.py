@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -135,15 +134,15 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
     """
     Return a query, limited to the jobs that a key may see, and to `tenant` if that is given.
 
-    Raises `InvalidQuery` if the query names a tenant too. Raises `not-found`, like `scope`, if a producer names another
-    tenant.
+    Raises `not-found`, like `scope`, if a producer names another tenant. Raises `InvalidQuery` if both the query and
+    `tenant` name one.
     """
-    if tenant and query.tenants:
-        return query.also(JobQuery(tenants=(tenant,)))
     for named in query.tenants:
         scope(key, named)
     wanted = scope(key, tenant)
-    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
+    if query.tenants and not tenant:
+        return query
+    return query.also(JobQuery(tenants=(wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, requested: str | None) -> str:
