@@ -94,10 +94,10 @@ class TenantStore:
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
-    def are_valid(self, secrets: Sequence[str]) -> list[bool]:
+    def are_valid(self, key_secrets: Sequence[str]) -> list[bool]:
         """Return for each secret whether its key is on record and not revoked; all take one round trip."""
         with self._client.pipeline(transaction=False) as pipe:
-            for secret in secrets:
+            for secret in key_secrets:
                 pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")
             return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
 

@@ -303,6 +303,15 @@ def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
     assert people("globex").get(f"/console/deliveries/{delivery}").status_code == 404
 
 
+def test_a_delivery_that_is_gone_is_not_redelivered(people: People, kit: LaneKit, client: Any, sink: Sink) -> None:
+    """If the state of a delivery is no longer on record, its redelivery is answered 404 and changes nothing."""
+    kit.fail_delivery("acme", sink.url, DeliveryOutcome(500, excerpt="no"))
+    (delivery,) = kit.deliveries.ids()
+    client.delete(f"rt:deliveries:state:{delivery}")
+    assert people().post(f"/console/deliveries/{delivery}/redeliver").status_code == 404
+    assert not client.exists(f"rt:deliveries:state:{delivery}")
+
+
 def test_limits_of_a_tenant(people: People, callers: Callers) -> None:
     """Ops changes the limits of a tenant in a form. A form with a wrong value is answered 422 and changes no limit."""
     callers("acme")

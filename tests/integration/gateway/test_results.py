@@ -71,8 +71,11 @@ def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -
     assert api.get(done["links"]["thumbnail"]).content == thumbnail.content
 
 
-def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any]) -> None:
-    """A link without its signature needs an API key. A link with another expiry, signature or image is answered 403."""
+def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any], client: Any) -> None:
+    """
+    A link without its signature needs an API key. A link with another expiry, signature or image is answered 403, and
+    so is a link whose expiry is past, even with the right signature.
+    """
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
@@ -80,6 +83,9 @@ def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, An
     problem(nobody.get(f"{bare}?{query.replace('expires=', 'expires=9')}"), "forbidden", 403)
     problem(nobody.get(f"{bare}?{query}0"), "forbidden", 403)
     problem(nobody.get(bare.replace(".png", ".jpg") + "?" + query), "forbidden", 403)
+    sign, name, now = LinkSigner(client), name_in(link), client.time()[0]
+    statuses = [nobody.get(f"{bare}?expires={at}&signature={sign(name, at)}").status_code for at in (now + 60, now - 1)]
+    assert statuses == [200, 403]
 
 
 def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]) -> None:

@@ -125,6 +125,8 @@ def redeliver(
     delivery = _known(dependencies, delivery_id, visitor)
     with clear_errors():
         outcome, messages = dependencies.connections.deliveries.redeliver(delivery.id)
+    if outcome == "unknown":
+        raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     dependencies.connections.publisher.publish(messages)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -146,12 +145,12 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
     If both `tenant` and the query name a tenant, raise `InvalidQuery`. If a producer names another tenant, raise
     `not-found`, as `scope` does.
     """
-    if tenant and query.tenants:
-        return query.also(JobQuery(tenants=(tenant,)))
     for named in query.tenants:
         scope(key, named)
     wanted = scope(key, tenant)
-    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
+    if query.tenants and not tenant:
+        return query
+    return query.also(JobQuery(tenants=(wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, requested: str | None) -> str:
