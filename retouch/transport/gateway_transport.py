@@ -20,7 +20,7 @@ from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store import history
-from retouch.store.audit import AuditLine
+from retouch.store.audit import AuditFilter, AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult, refused
@@ -33,6 +33,7 @@ from retouch.tracing import open_tracing
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.documents import (
     audit_line_from,
+    audit_query,
     delivery_from,
     failing_from,
     job_from,
@@ -239,9 +240,9 @@ class GatewayTransport:
         """Return the numbers of a lane."""
         return lane_from((await self._get("/v1/status"))[lane])
 
-    async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return up to `limit` lines of the audit since an instant, newest first; the API key must have role `ops`."""
-        return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
+    async def audit(self, wanted: AuditFilter, limit: int) -> list[AuditLine]:
+        """Return up to `limit` matching lines of the audit, newest first; the API key must have role `ops`."""
+        return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, audit_query(wanted))]
 
     async def ended(self) -> dict[str, int]:
         """Return {state: number of jobs that have ever ended in this state}."""

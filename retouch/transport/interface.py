@@ -16,7 +16,7 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.store import history
-from retouch.store.audit import AuditLine
+from retouch.store.audit import AuditFilter, AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
@@ -133,8 +133,8 @@ class Transport(Protocol):
         Raises `InvalidEdit` if the endpoint could not read that URL.
         """
 
-    async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return up to `limit` lines of the audit since an instant (Unix seconds), newest first."""
+    async def audit(self, wanted: AuditFilter, limit: int) -> list[AuditLine]:
+        """Return up to `limit` matching lines of the audit, newest first."""
 
     async def ended(self) -> dict[str, int]:
         """Return {state: number of jobs that have ever ended in this state}."""

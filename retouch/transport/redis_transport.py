@@ -23,7 +23,7 @@ from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store import history
-from retouch.store.audit import CHANGES, Actor, AuditLine, AuditLog, Surface
+from retouch.store.audit import CHANGES, Actor, AuditFilter, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
@@ -278,11 +278,11 @@ class RedisTransport:
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
 
-    async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return up to `limit` lines of the audit since an instant, newest first."""
+    async def audit(self, wanted: AuditFilter, limit: int) -> list[AuditLine]:
+        """Return up to `limit` matching lines of the audit, newest first."""
         log = AuditLog(self.connections.blocking_client)
         with clear_errors():
-            return await self.concurrency.run_blocking(log.page, since, "", limit)
+            return await self.concurrency.run_blocking(log.lines, wanted, limit)
 
     async def ended(self) -> dict[str, int]:
         """Return {state: number of jobs that have ever ended in this state}."""
