@@ -8,6 +8,7 @@ from retouch.blobs import name_in
 from retouch.json_types import Document
 from retouch.outcomes import Image
 from retouch.query import parse_query
+from retouch.store.answers import RawAnswer
 from retouch.store.audit import Actor, AuditFilter, AuditLine
 from retouch.store.bulk import BulkRequest, BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
@@ -114,6 +115,13 @@ def bulk_run_from(document: Document) -> BulkRun:
         matched=document["matched"],
         outcomes=document["outcomes"],
     )
+
+
+def raw_answer_of(document: Document | None) -> RawAnswer | None:
+    """Return the raw answer that a document describes."""
+    if document is None:
+        return None
+    return RawAnswer(document["status"], document["text"], document["cut"], document["fence"])
 
 
 def audit_query(wanted: AuditFilter) -> dict[str, str | None]:

@@ -58,6 +58,7 @@ def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: Running
     assert [(one["id"], one["tenant"], one["state"]) for one in listed] == [(job, "acme", "succeeded")]
     shown = typed("job", job, "--json").json
     assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert json.loads(shown["raw_answer"]["text"])["status"] == "success"
     assert shown["result"]["url"].endswith(f"/v1/edits/{job}/image")
     assert shown["result"]["thumbnail_url"].endswith(f"/v1/edits/{job}/thumbnail")
 

@@ -43,7 +43,8 @@ def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_bo
 
 def test_filters_and_pages(people: People, client: Any) -> None:
     """
-    The page can be filtered by action, key, surface, tenant and time. The link to older lines continues where the page ends.
+    The page can be filtered by action, key, surface, tenant and time. The link to older lines continues where the page
+    ends.
     """
     log, ops = AuditLog(client), people("staff", "ops")
     for number in range(60):

@@ -85,8 +85,8 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 def test_filters(callers: Callers, client: Any) -> None:
     """
-    Action, actor, tenant and time filter the lines. A page without further matches among the searched lines has a cursor to
-    search on.
+    Action, actor, tenant and time filter the lines. A page without further matches among the searched lines has a
+    cursor to search on.
     """
     ops, log = callers("staff", "ops"), AuditLog(client)
     log.record(Actor("cli"), "bulk.cancel", "oldest")
