@@ -200,7 +200,7 @@ def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: P
     ops.post("/console/lanes/edits/pause")
     ops.post("/console/tenants/acme/limits", weight="2")
     people("acme").post("/console/lanes/edits/resume")
-    lines = AuditLog(client).page()
+    lines = AuditLog(client).lines()
     assert [(line.action, line.tenant, line.actor.surface) for line in reversed(lines)] == [
         ("edit.cancel", "acme", "console"),
         ("lane.pause", "", "console"),

@@ -165,7 +165,7 @@ def test_the_drop_in_lists_several_images(api: Api, callers: Callers, edit_body:
 
 
 def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> None:
-    """A job's timeline has its events, its charges and its deliveries with their attempts."""
+    """A job's timeline has its events, its charges, the raw answer and its deliveries with their attempts."""
     job = api.post("/v1/edits", edit_body(webhook=sink.url), headers={"Prefer": "wait=15"}).json()
     sink.wait_for(1)
     timeline = api.get(job["links"]["timeline"]).json()
@@ -173,6 +173,8 @@ def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> No
     assert timeline["events"][-1]["type"] == "edit.succeeded"
     assert [charge["class"] for charge in timeline["charges"]] == ["succeeded"]
     assert [one["receiver"] for one in timeline["deliveries"]] == job["receivers"]
+    assert json.loads(timeline["raw_answer"]["text"])["status"] == "success"
+    assert timeline["raw_answer"]["fence"] == timeline["charges"][0]["fence"]
 
 
 def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simulator: Simulator) -> None:
