@@ -74,8 +74,7 @@ def refusals(stage: AccountStage) -> dict[str, int]:
 
 def share(stage: AccountStage, caps: dict[str, int], jobs: int, latency_s: float) -> Shares:
     """Run `jobs` jobs of `latency_s` seconds each, and return the figures of the accounts."""
-    for simulator in stage.simulators.values():
-        simulator.settings(latency_s=latency_s)
+    stage.answer_after(latency_s)
     before, started = stage.books(), time.monotonic()
     made = stage.enqueue(jobs)
     full_s = jobs * latency_s / sum(caps.values())

@@ -157,6 +157,11 @@ class AccountStage:
         tags = [str(self.number_of(job)) for job in jobs]
         return sum(books["by_tag"].get(tag, {}).get("posts", 0) for tag in tags) if jobs else int(books["posts"])
 
+    def answer_after(self, latency_s: float) -> None:
+        """Let every simulator answer its calls after this time, those in flight too."""
+        for simulator in self.simulators.values():
+            simulator.settings(latency_s=latency_s)
+
     def revive(self) -> None:
         """
         Bring all accounts back to their initial state: end the faults, resume and open each account, and close each

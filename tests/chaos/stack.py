@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,8 @@ from tests.free_ports import free_port
 from tests.store_access import store_access
 
 FINAL = {"succeeded", "failed", "cancelled"}
+HELD_S = 600.0
+"""The latency of a call that is held: longer than any test."""
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
@@ -77,6 +79,14 @@ class Stage:
         edits = [Edit(prompt=f"winter [[{number}]]", init_image=picture) for number in range(count)]
         return [job.id for job in self.queue.enqueue_many(edits, webhook=f"{self.sink.url}/hook")]
 
+    def hold_calls(self) -> None:
+        """Let no call of the endpoint be answered until `release_calls`; a call is charged and in flight meanwhile."""
+        self.simulator.settings(latency_s=HELD_S)
+
+    def release_calls(self) -> None:
+        """Answer the calls that were held, and later calls after a fifth of a second."""
+        self.simulator.settings(latency_s=0.2)
+
     def records(self, jobs: list[str]) -> list[JobRecord]:
         """Return the records of the jobs."""
         return store_access(self.queue).jobs.records(jobs)
@@ -97,13 +107,17 @@ class Stage:
             worker.wait()
         self.valkey.stop()
 
-    def restart_valkey(self, away_s: float) -> None:
-        """Kill the server, wait `away_s` seconds, and start it again on the same port with its data."""
+    def restart_valkey(self, away_s: float, meanwhile: Callable[[], None] | None = None) -> None:
+        """
+        Kill the server, call `meanwhile`, wait `away_s` seconds, and start it again on the same port with its data.
+        """
         port = self.valkey.port
         process = self.valkey._process
         assert process is not None
         process.kill()
         process.wait()
+        if meanwhile is not None:
+            meanwhile()
         time.sleep(away_s)
         self.valkey = start_valkey(self.valkey.data_dir, port, self.fsync)
 

@@ -53,7 +53,7 @@ class Place:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("network")
     with (
-        a_stage(folder, latency_s=0.7, max_charges=1, pix2pix_timeout_s=20.0, in_flight_limit=20) as stage,
+        a_stage(folder, latency_s=0.2, max_charges=1, pix2pix_timeout_s=60.0, in_flight_limit=20) as stage,
         proxied(stage) as (to_redis, to_endpoint),
     ):
         stage.worker(20)
@@ -62,9 +62,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def place(shared: Place) -> Place:
-    """The worker behind proxies that let everything pass, with no charges on record."""
+    """
+    The worker behind proxies that let everything pass, with no charges on record. Calls are held until they are
+    released.
+    """
     shared.to_redis.heal()
     shared.to_endpoint.heal()
+    shared.stage.hold_calls()
     shared.stage.simulator.reset(keep_settings=True)
     return shared
 
@@ -78,6 +82,7 @@ def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> 
     jobs = place.enqueue(20)
     assert eventually(lambda: place.in_flight() == 20)
     getattr(place.to_redis, fault)()
+    place.stage.release_calls()
     assert eventually(lambda: place.in_flight() == 0)
     until = time.monotonic() + place.stage.settings.lease_s
     assert eventually(lambda: time.monotonic() > until)
@@ -114,6 +119,7 @@ def test_no_way_to_the_endpoint(place: Place) -> None:
     place.client.hset("rt:edits:gate", "open_until", 1)
     assert eventually(lambda: place.in_flight() == 1)
     assert place.client.zcard("rt:edits:slots") == 1
+    place.stage.release_calls()
     assert eventually(lambda: not place.gate("open_until"))
     for job in place.client.zrange("rt:edits:timetable", 0, -1):
         place.client.zadd("rt:edits:timetable", {job: 1}, xx=True)
@@ -143,6 +149,7 @@ def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_endpoint.stall()
+    place.stage.release_calls()
     assert eventually(lambda: place.in_flight() == 0)
     assert place.states(jobs) == {"running"}
     place.to_endpoint.heal()
@@ -158,6 +165,7 @@ def test_another_worker_goes_on_while_one_is_cut_off(place: Place) -> None:
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_redis.cut()
+    place.stage.release_calls()
     near = {"redis_url": f"redis://127.0.0.1:{place.stage.valkey.port}/0"}
     place.stage.settings = place.stage.settings.model_copy(update=near)
     place.stage.worker(10)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from retouch import Edit, StoreUnavailable
-from tests.chaos.stack import Stage, a_stage
+from tests.chaos.stack import HELD_S, Stage, a_stage
 from tests.process_watch import eventually
 from tests.store_access import store_access
 
@@ -27,13 +27,13 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
 
     No call is answered before that: a busy machine may need long until the last call has begun.
     """
-    stage.simulator.settings(latency_s=120.0)
+    stage.hold_calls()
     jobs = stage.enqueue(count)
     worker = stage.worker(count + 10)
     assert eventually(lambda: sum(stage.charged()) == count, within_s=LONG_S)
     assert in_flight(stage, count)
     worker.kill()
-    stage.simulator.settings(latency_s=0.2)  # for the calls from here on
+    stage.release_calls()
     return jobs
 
 
@@ -81,11 +81,11 @@ def test_valkey_killed_under_load(tmp_path: Path) -> None:
     """
     Valkey is killed with 30 paid calls in flight and restarted: the same worker goes on, and nothing is paid twice.
     """
-    with a_stage(tmp_path, latency_s=1.5, max_charges=1) as stage:
+    with a_stage(tmp_path, latency_s=HELD_S, fsync="always", max_charges=1) as stage:
         stage.worker()
         jobs = stage.enqueue(30)
         assert in_flight(stage, 30)
-        stage.restart_valkey(away_s=0.9)
+        stage.restart_valkey(away_s=0.9, meanwhile=stage.release_calls)
         assert eventually(lambda: stage.all_final(jobs))
         assert {record.state for record in stage.records(jobs)} == {"succeeded"}
         assert stage.charged() == [1] * 30
@@ -113,11 +113,12 @@ def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
     While a worker is frozen, its leases expire and its jobs fail. Its late answers are still used: each job succeeds
     with one POST.
     """
-    with a_stage(tmp_path, latency_s=1.0, max_charges=1) as stage:
+    with a_stage(tmp_path, latency_s=HELD_S, max_charges=1) as stage:
         jobs = stage.enqueue(5)
         frozen = stage.worker(8)
         assert in_flight(stage, 5)
         frozen.send_signal(signal.SIGSTOP)
+        stage.release_calls()
         stage.worker(8)
         assert eventually(lambda: {record.state for record in stage.records(jobs)} == {"failed"})
         frozen.send_signal(signal.SIGCONT)
@@ -130,12 +131,13 @@ def test_rolling_restart_under_load(tmp_path: Path) -> None:
     On SIGTERM under load the worker ends its calls and exits. Another worker takes the other jobs, and no job is
     charged twice.
     """
-    with a_stage(tmp_path, latency_s=1.0, in_flight_limit=20, max_charges=1) as stage:
+    with a_stage(tmp_path, latency_s=HELD_S, in_flight_limit=20, max_charges=1) as stage:
         jobs = stage.enqueue(60)
         old = stage.worker(20)
         assert in_flight(stage, 20)
         stage.worker(20)
         old.terminate()
+        stage.release_calls()
         assert old.wait(60) == 0
         assert eventually(lambda: stage.all_final(jobs))
         assert {record.state for record in stage.records(jobs)} == {"succeeded"}

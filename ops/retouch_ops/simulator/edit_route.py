@@ -73,8 +73,7 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
         generation = await _generate(state, admitted)
         if is_charged(admitted.fault.kind):
             books.record_charge(line)
-        latency_s = state.faults.spread(state.config.latency_s, state.config.latency_spread)
-        await asyncio.sleep(max(0.0, started_at + latency_s - time.monotonic()))
+        await state.latency_since(started_at)
         after_s = _in_flight_after_answer_s(admitted.fault.kind, state.config)
         _keep_generation(state, generation, started_at, after_s)
         return generation

@@ -162,9 +162,9 @@ class FaultScript:
         """Remove and return the fault of the next fetch; only scripted faults apply to fetches."""
         return _take(self._next_fetch, tag) or Fault()
 
-    def spread(self, latency_s: float, spread: float) -> float:
-        """Return a random latency around `latency_s`. `spread` is its standard deviation, as a share of `latency_s`."""
-        return max(latency_s / 10, self._random.gauss(latency_s, latency_s * spread)) if spread else latency_s
+    def latency_share(self, spread: float) -> float:
+        """Return a random share of the latency, around 1 and at least 0.1; its standard deviation is `spread`."""
+        return max(0.1, self._random.gauss(1.0, spread)) if spread else 1.0
 
     def as_json(self) -> dict[str, object]:
         """Return the faults that are still to come, and the rates, as a JSON object."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 
 from retouch_ops.simulator.audit import Audit
 from retouch_ops.simulator.config import SimulatorConfig
@@ -44,6 +46,7 @@ class SimulatorState:
     def __init__(self, config: SimulatorConfig) -> None:
         self._first_config = self.config = config
         self.image_pool = ImagePool()
+        self._changed = asyncio.Event()
         self.reset()
 
     def reset(self, *, keep_settings: bool = False) -> None:
@@ -55,11 +58,28 @@ class SimulatorState:
         self.config = self.config if keep_settings else self._first_config
         self.books, self.faults = Audit(self.config.cap), FaultScript()
         self.generations, self.spam_filter = Generations(), SpamFilter()
+        self._announce_change()
 
     def configure(self, changes: dict[str, object]) -> None:
         """Change settings from now on. If a setting is wrong, raises `ControlError` and changes nothing."""
         self.config = self.config.changed(changes)
         self.books.set_cap(self.config.cap)
+        self._announce_change()
+
+    async def latency_since(self, started_at: float) -> None:
+        """
+        Return when the latency has passed since `started_at`, an instant of `time.monotonic`. If `latency_s` changes
+        meanwhile, the new value counts.
+        """
+        share = self.faults.latency_share(self.config.latency_spread)
+        while (left_s := started_at + share * self.config.latency_s - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await self._changed.wait()
+
+    def _announce_change(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def accepts(self, key: object) -> bool:
         """

@@ -124,6 +124,17 @@ def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
     assert books["cap_used_while_busy"] > 0
 
 
+def test_a_change_of_the_latency_applies_to_requests_in_flight(simulator: Simulator) -> None:
+    """A request waits while the latency is an hour, and is answered as soon as the latency is zero, or by a reset."""
+    for release in (lambda: simulator.settings(latency_s=0), simulator.reset):
+        simulator.settings(latency_s=3_600, spam_filter_s=0)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(post, simulator)
+            until(lambda: simulator.books(totals=True)["in_flight"], lambda count: count == 1)
+            release()
+            assert waiting.result().json()["status"] == "success"
+
+
 def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> None:
     """A key at its cap is refused, here inside HTTP 200, while another key is accepted."""
     simulator.settings(cap=1, queue_full_status=200, processing_s=600)

@@ -145,11 +145,13 @@ def test_rates_apply_to_every_post(simulator: Simulator) -> None:
 def test_a_client_that_leaves_is_charged_and_holds_its_place(simulator: Simulator) -> None:
     """When the client of an accepted POST disconnects, the edit goes on: it is charged, is in flight, and succeeds."""
     post(simulator, "make the picture's edit known, so that the charge comes at once")
-    simulator.settings(latency_s=2.5)
+    simulator.settings(latency_s=600)
     with pytest.raises(requests.ReadTimeout):
         post(simulator, "gone [[gone]]", timeout_s=0.5)
+    assert eventually(lambda: simulator.books()["charged"] == 2)
     books = simulator.books()
     assert (books["in_flight"], books["by_tag"]["gone"]["charged"]) == (1, 1)
+    simulator.settings(latency_s=0)
     assert eventually(lambda: simulator.books(totals=True)["in_flight"] == 0)
     assert simulator.books()["by_tag"]["gone"]["statuses"] == ["success"]
 

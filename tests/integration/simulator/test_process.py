@@ -13,6 +13,7 @@ import pytest
 import requests
 
 from retouch_ops.simulator.process import Simulator
+from tests.process_watch import eventually
 
 ROOT = Path(__file__).parents[3]
 COMMAND = [sys.executable, "-m", "retouch_ops.simulator"]
@@ -75,8 +76,8 @@ def test_it_ends_with_the_process_that_started_it() -> None:
 
 
 def test_two_hundred_at_once(simulator: Simulator) -> None:
-    """200 simultaneous requests all succeed, and each is charged once."""
-    simulator.settings(cap=200, latency_s=2)
+    """200 requests are in flight at once. All succeed, and each is charged once."""
+    simulator.settings(cap=200, latency_s=600)
     body = {"key": "k", "init_image": simulator.portrait_url}
 
     def edit(number: int) -> str:
@@ -84,10 +85,13 @@ def test_two_hundred_at_once(simulator: Simulator) -> None:
         return str(answer.json()["status"])
 
     with ThreadPoolExecutor(200) as pool:
-        assert set(pool.map(edit, range(200))) == {"success"}
+        answers = pool.map(edit, range(200))
+        assert eventually(lambda: simulator.books(totals=True)["in_flight"] == 200)
+        simulator.settings(latency_s=0)
+        assert set(answers) == {"success"}
     books = simulator.books()
     assert {entry["charged"] for entry in books["by_tag"].values()} == {1}
-    assert books["max_in_flight"] > 50
+    assert books["max_in_flight"] == 200
 
 
 def test_the_example_of_the_documentation_runs() -> None:

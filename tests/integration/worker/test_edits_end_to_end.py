@@ -238,10 +238,11 @@ def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit
     """
     A job that is cancelled during its call ends as cancelled after its charge; a replay succeeds without a second POST.
     """
-    simulator.settings(latency_s=0.6)
+    simulator.settings(latency_s=600)
     job = queue.enqueue(edit("during"))
     assert eventually(lambda: "during" in simulator.books()["by_tag"])
     assert job.cancel() == "requested"
+    simulator.settings(latency_s=0.02)
     with pytest.raises(EditCancelled) as caught:
         job.result(PATIENCE_S)
     assert caught.value.when == "after_charge"
