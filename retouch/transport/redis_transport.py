@@ -261,11 +261,7 @@ class RedisTransport:
         return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """
-        Store a picture, and return a link to it.
-
-        The picture is kept as long as a job that is enqueued now may live and be on record.
-        """
+        """Store a picture for as long as a job that is enqueued now may be on record; return a link to it."""
         with clear_errors():
             await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
         return await self.input_link(name)

@@ -142,7 +142,7 @@ class SecondProcess:
             connection.stay()
 
     def _hand_over_waiting(self) -> None:
-        """Hand over the connections that wait, in order, until the process takes no more at the moment."""
+        """Pass the connections that wait to the process, in order, until it takes no more."""
         if self._channel is None or not self._is_ready:
             return
         loop = asyncio.get_running_loop()
@@ -156,7 +156,7 @@ class SecondProcess:
             loop.remove_writer(self._channel)
 
     def _hand_over(self, channel: socket.socket, connection: Movable) -> None:
-        """Hand a connection over, or let it stay. Raises `BlockingIOError` if the process takes none at the moment."""
+        """Pass a connection to the process, or let it stay. Raises `BlockingIOError` if the process takes none now."""
         if (descriptor := connection.fileno()) == -1:
             connection.stay()
             return
