@@ -60,13 +60,23 @@ def test_only_files_of_known_types_are_sent(name: str) -> None:
 
 
 def test_every_colour_is_a_token() -> None:
-    """The rules of the style sheet use colours only as tokens, and each token has a colour for light and one for dark."""
+    """
+    The rules of the style sheet use colours only as tokens, each of which is defined for the light and the dark theme.
+    """
     sheet = (STATIC / "console.css").read_text()
     rules = sheet[sheet.index("*, ::before") :]
     allowed = {"#fff", "#f2f2f0"}  # over photographs, which are the same in both themes
     assert set(re.findall(r"#[0-9a-f]{3,8}\b", rules)) <= allowed
-    tokens = dict(re.findall(r"(--[\w-]+): ([^;]+);", sheet[: sheet.index("*, ::before")]))
+    blocks = dict(re.findall(r":root([^{]*){([^}]*)}", sheet))
+    tokens = dict(re.findall(r"(--[\w-]+): ([^;]+);", blocks[" "]))
     colours = {name: value for name, value in tokens.items() if not re.fullmatch(r"--(s\d|radius|sans|mono)", name)}
-    assert {"--bg", "--text", "--accent"} <= colours.keys()
-    pair = r"light-dark\(#[0-9a-f]{3,6}, #[0-9a-f]{3,6}\)"
-    assert {name: value for name, value in colours.items() if not re.fullmatch(pair, value)} == {}
+    colour = r"#[0-9a-f]{3}(?:[0-9a-f]{3})?"
+    assert [
+        name for name, value in colours.items() if not re.fullmatch(rf"light-dark\({colour}, {colour}\)", value)
+    ] == []
+    assert {name: re.findall(r"color-scheme: ([^;]+);", block) for name, block in blocks.items()} == {
+        " ": ["light dark"],
+        '[data-theme="light"] ': ["light"],
+        '[data-theme="dark"] ': ["dark"],
+    }
+    assert set(re.findall(r"var\((--(?!split|shown|ratio)[\w-]+)", rules)) <= set(tokens)
