@@ -36,7 +36,8 @@ class EditQueue:
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
     settings from the environment. The audit records `surface` with each change that this process makes. Nothing
-    connects before the first call.
+    connects before the first call, which also imports most of what a client needs. Wrong settings raise `SettingsError`
+    here.
     """
 
     def __init__(
