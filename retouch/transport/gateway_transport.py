@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
-from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
+from retouch.admission import Admission, enqueue_error
 from retouch.batches import batched
 from retouch.blobs import BlobMissing, is_thumbnail, thumbnail_name
 from retouch.concurrency import Concurrency, ThreadConcurrency
@@ -14,7 +14,7 @@ from retouch.connections import Connections
 from retouch.errors import UnknownJob
 from retouch.events import Event, Link
 from retouch.json_types import Document, JsonObject
-from retouch.options import JobOptions
+from retouch.options import DEFAULT_TENANT, JobOptions
 from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings

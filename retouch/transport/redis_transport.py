@@ -61,7 +61,7 @@ class RedisTransport:
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Load the publisher and the blob store now, since that takes long."""
+        """Make the publisher, the blob store and the texts of the scripts now, since that takes long."""
         await self.concurrency.run_blocking(self.connections.warm)
 
     async def close(self) -> None:

@@ -33,6 +33,7 @@ from retouch.store.receivers import ReceiverStore
 from retouch.store.redis_client import connect
 from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
+from retouch.store.scripts import compose_all
 from retouch.tracing import open_tracing
 from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryDependencies
@@ -153,6 +154,7 @@ class WorkerProcess:
 
         `edits` says whether this process works on lane `edits` and therefore needs keys of the endpoint.
         """
+        compose_all()
         allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
         if edits:
             self._report_missing_keys()

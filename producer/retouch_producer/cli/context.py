@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from retouch.admission import DEFAULT_TENANT
 from retouch.client import EditQueue
 from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
+from retouch.options import DEFAULT_TENANT
 from retouch.settings import Settings
 from retouch.store import history
 from retouch.store.answers import RawAnswer

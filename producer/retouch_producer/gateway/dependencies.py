@@ -20,6 +20,7 @@ from retouch.store.ledger import Ledger
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
+from retouch.store.scripts import compose_all
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch.tracing import open_tracing
 from retouch_producer.documents import Document, job_document
@@ -49,6 +50,7 @@ class Dependencies:
     """
 
     def __init__(self, settings: Settings) -> None:
+        compose_all()
         self.settings = settings
         self.connections = Connections(settings, open_tracing(settings, "retouch-gateway"))
         self.client = self.connections.client
