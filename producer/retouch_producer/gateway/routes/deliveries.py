@@ -28,6 +28,7 @@ from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 _READ = problem_responses(401, 404, 422, 503)
+_REDELIVERED_AT_ONCE = 20
 ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to this receiver.")]
 DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
@@ -119,12 +120,15 @@ def redeliver_to_receiver(
     receiver = known(dependencies, receiver_id, key)
     counts = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
-        all_ids = list(dependencies.connections.deliveries.ids_of(receiver.tenant, since=parse_instant(since, "since")))
-        for ids in batched(all_ids, 200):
-            for record in dependencies.connections.deliveries.records(ids):
-                if record.receiver == receiver.id and (not dead or record.state == "dead"):
-                    outcome = _redeliver(dependencies, record.id)
-                    counts["gone" if outcome == "unknown" else outcome] += 1
+        pages = dependencies.connections.deliveries.pages_to_receiver(
+            receiver.tenant, receiver.id, since=parse_instant(since, "since"), state="dead" if dead else ""
+        )
+        # In small parts, between which Redis answers others.
+        for ids in (part for page in pages for part in batched(page, _REDELIVERED_AT_ONCE)):
+            outcomes, messages = dependencies.connections.deliveries.redeliver_many(ids)
+            dependencies.connections.publisher.publish(messages)
+            for outcome in outcomes:
+                counts["gone" if outcome == "unknown" else outcome] += 1
     dependencies.note_change(key, "receiver.redeliver", receiver.tenant, ids=[receiver.id], outcomes=counts)
     return JSONResponse(counts)
 
