@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
 import sys
 import time
@@ -18,9 +17,6 @@ from typing import Any
 from tests.hostile import attacks
 from tests.hostile.attacks import ATTACKS, Attack, HostileTenant
 from tests.hostile.http_client import HttpClient
-
-NICENESS = 10
-"""A real attacker uses another machine, so its CPU time must not be taken from the quiet tenant here."""
 
 
 async def run_attack(attack: Attack, tenant: HostileTenant, client: HttpClient, scale: float, end_at: float) -> int:
@@ -78,7 +74,6 @@ async def run_attacks(options: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Make the pictures, wait for the signal to start, attack, and print the counts."""
-    os.nice(NICENESS)
     options = json.loads(sys.stdin.readline())
     if "scans" in options["attacks"]:
         attacks._scans()

@@ -100,9 +100,14 @@ def start_attacker(stage: Stage, attacks: Sequence[str], seconds: float, scale: 
     return attacker
 
 
-def measure(folder: Path, attacks: Sequence[str], *, seconds: float, scale: float, seed: int) -> Report:
-    """Measure the quiet tenant alone, and then beside these attacks, with new processes; return the report."""
-    with a_stage(folder) as stage:
+def measure(
+    folder: Path, attacks: Sequence[str], *, seconds: float, scale: float, seed: int, yields: bool = True
+) -> Report:
+    """
+    Measure the quiet tenant alone, and then beside these attacks, with new processes; return the report. `yields` is
+    that of `Stage`.
+    """
+    with a_stage(folder, yields=yields) as stage:
         asyncio.run(work(stage, WARM_UP_S, seed))
         quiet = asyncio.run(work(stage, seconds, seed))
         attacker = start_attacker(stage, attacks, seconds + 2.0, scale, seed)

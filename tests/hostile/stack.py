@@ -31,12 +31,18 @@ _REMOTE = ["sh", "-c", 'echo 19 > /proc/self/autogroup; exec nice -n 19 "$0" "$@
 
 @dataclass
 class Stage:
-    """All running processes; `secrets` has the API keys by tenant."""
+    """
+    All running processes; `secrets` has the API keys by tenant.
+
+    With `yields`, processes that stand for other machines get only the CPU that the servers under test leave free. On a
+    busy machine this may be none, so only measurements of time have it.
+    """
 
     folder: Path
     settings: Settings
     connections: Connections
     simulator: Simulator
+    yields: bool
     parts: dict[str, MeasuredChild] = field(default_factory=dict)
     urls: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
@@ -45,9 +51,9 @@ class Stage:
         """
         Start a process of this Python that logs into the folder, and return it.
 
-        With `is_remote` it stands for another machine, so it gets only the CPU that the servers under test leave free.
+        With `is_remote` it stands for another machine.
         """
-        program = [*(_REMOTE if is_remote else []), sys.executable, "-m", *command]
+        program = [*(_REMOTE if is_remote and self.yields else []), sys.executable, "-m", *command]
         part = MeasuredChild(program, self.folder / f"{name}.log", {**MEMORY, **environment_of(self.settings)})
         self.parts[name] = part
         return part
@@ -86,8 +92,10 @@ def ask(part: MeasuredChild, within_s: float = 60.0) -> dict[str, Any]:
 
 
 @contextmanager
-def a_stage(folder: Path, **settings: Any) -> Iterator[Stage]:
-    """Context manager that starts all processes and yields the stage; all are killed at the end."""
+def a_stage(folder: Path, *, yields: bool = True, **settings: Any) -> Iterator[Stage]:
+    """
+    Context manager that starts all processes and yields the stage, which has `yields`; all are killed at the end.
+    """
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=LATENCY_S, cap=200, spam_filter_s=0.0))
         redis_port, gateway_port = free_port(), free_port()
@@ -107,7 +115,7 @@ def a_stage(folder: Path, **settings: Any) -> Iterator[Stage]:
             }
         )
         redis = MeasuredChild(valkey_program(redis_port, folder / "valkey").command, folder / "redis.log")
-        stage = Stage(folder, stage_settings, Connections(stage_settings), simulator, {"redis": redis})
+        stage = Stage(folder, stage_settings, Connections(stage_settings), simulator, yields, {"redis": redis})
         stack.callback(stage.stop)
         assert eventually(lambda: accepts(redis_port)), "Valkey did not start"
         _start(stage, redis_port)
