@@ -86,7 +86,7 @@ class Transport(Protocol):
         """Return a job; raise `UnknownJob` if it is not on record."""
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Return many jobs in the order of their ids; leave out those that are not on record."""
+        """Return the records of `jobs`, in the order of the given ids. Jobs that are not on record are left out."""
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""

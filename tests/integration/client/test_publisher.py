@@ -73,8 +73,8 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
     """
-    Messages to a silent broker are dropped and reported. Later calls return at once, until the broker answers again;
-    then the messages of these calls are reported too.
+    Messages to a silent broker are dropped and reported. Until the broker answers again, later calls return at once,
+    and their messages are dropped too; these are reported once it answers.
     """
     lost: list[tuple[int, str]] = []
     store: Any = connect(settings)

@@ -136,7 +136,7 @@ def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gatew
 
 
 def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
-    """A request whose head comes byte by byte is answered by the second process."""
+    """A request whose HTTP headers arrive byte by byte moves to the gateway's second process, which answers it."""
     host, port = gateway_url.removeprefix("http://").split(":")
     request = f"GET /v1/edits?limit=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n\r\n".encode()
     with socket.create_connection((host, int(port)), timeout=20) as connection:

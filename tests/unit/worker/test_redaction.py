@@ -81,5 +81,5 @@ def test_a_raw_answer_is_cut_after_masking() -> None:
 
 
 def test_of_two_keys_the_longer_is_masked_first() -> None:
-    """A key that begins with another key leaves no rest."""
+    """If a key begins with another key, it is masked whole: no part of it stays in the text."""
     assert raw_answer(200, b"sk-1 sk-12", ("sk-1", "sk-12")).text == "[key] [key]"

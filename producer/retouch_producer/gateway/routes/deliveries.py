@@ -54,7 +54,7 @@ def list_deliveries(
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFilter:
-    """A filter for deliveries; an empty field matches every delivery. `since` is an instant as a caller writes it."""
+    """A filter for deliveries; an empty field matches every delivery. `since` is the caller's text, not parsed yet."""
 
     tenant: str
     state: str
