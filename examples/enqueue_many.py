@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import sys
 
-from retouch import Edit, EditFailed, EditQueue, JobOptions
+from retouch import Edit, EditCancelled, EditFailed, EditQueue, JobOptions, ResultTimeout
 
 
 def main(order: str, init_image: str, *prompts: str) -> int:
-    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 if an edit failed."""
+    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 if an edit yielded no image."""
     requests = [
         (Edit(prompt=prompt, init_image=init_image), JobOptions(idempotency_key=f"{order}-{place}"))
         for place, prompt in enumerate(prompts)
     ]
-    failed = 0
+    missing = 0
     with EditQueue() as queue:
         jobs = queue.enqueue_many(requests, tenant="shop", priority="low", tags={"order": order})
         print(f"{len(jobs)} jobs, {sum(job.replayed for job in jobs)} of them known from an earlier run")
@@ -26,11 +26,14 @@ def main(order: str, init_image: str, *prompts: str) -> int:
             try:
                 result = job.result(timeout_s=120)
             except EditFailed as failure:
-                failed += 1
+                missing += 1
                 print(f"{prompt}: failed: {failure.code}")
+            except (EditCancelled, ResultTimeout) as error:
+                missing += 1
+                print(f"{prompt}: {error}")
             else:
                 print(f"{prompt}: {result.sha256[:12]}, {result.bytes:,} bytes")
-    return 1 if failed else 0
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from retouch import Edit, EditFailed, EditQueue, ResultTimeout
+from retouch import Edit, EditCancelled, EditFailed, EditQueue, ResultTimeout
 
 
 def main(init_image: str, prompt: str) -> int:
@@ -17,8 +17,8 @@ def main(init_image: str, prompt: str) -> int:
         except EditFailed as failure:
             print(f"failed: {failure.code}: {failure.message}; possible charges: {failure.charges}")
             return 1
-        except ResultTimeout as late:
-            print(f"{late}")
+        except (EditCancelled, ResultTimeout) as error:
+            print(f"{error}")
             return 1
         path = result.save(f"edited.{result.format.lower()}")
         print(f"saved {path}, {result.size[0]} x {result.size[1]}, at {result.url}")

@@ -23,6 +23,7 @@ DEFAULT_ACCOUNT = "default"
 """The id of the account that is used without an accounts file. The values of this account come from the settings."""
 
 LIMIT_MOST = 10_000
+WEIGHT_LEAST, WEIGHT_MOST = 0.01, 1_000.0
 
 SharedFallback = Literal["never", "free_only", "always"]
 
@@ -76,8 +77,8 @@ def read_accounts(path: str | Path, settings: Settings) -> list[Account]:
     """
     Return the accounts of a file; a field that a table lacks is taken from the settings.
 
-    Raise `SettingsError` with one line for each fault, such as `accounts.main.weight: expected a number above 0, got
-    -1`. A line never quotes a text that may be a key in the wrong field.
+    Raise `SettingsError` with one line for each fault, such as `accounts.main.tier: expected a whole number of 1 or
+    more, got 0`. A line never quotes a text that may be a key in the wrong field.
     """
     import tomllib  # 4 ms that only processes with an accounts file pay
 
@@ -191,12 +192,15 @@ def _is_whole(least: int) -> Callable[[object], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
+def _is_number(value: object, least: float = 0.0, most: float = math.inf) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) and least <= value <= most
 
 
 def _is_weight(value: object) -> bool:
-    return _is_number(value) and value != 0
+    # Each job adds 1 / (weight x limit) to the pass of its account: if that is next to nothing, others get no jobs.
+    return _is_number(value, WEIGHT_LEAST, WEIGHT_MOST)
 
 
 def _is_tenants(value: object) -> bool:
@@ -213,7 +217,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "calls_per_day": ("a whole number of 0 or more", _is_whole(0)),
     "price_per_call": ("a number of 0 or more", _is_number),
     "tier": ("a whole number of 1 or more", _is_whole(1)),
-    "weight": ("a number above 0", _is_weight),
+    "weight": (f"a number from {WEIGHT_LEAST:g} to {WEIGHT_MOST:g}", _is_weight),
     "tenants": ("a list of tenants, each of 1 to 64 letters, digits, dots, dashes or underscores", _is_tenants),
     "shared_fallback": (
         f"one of {', '.join(get_args(SharedFallback))}",

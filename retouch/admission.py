@@ -18,13 +18,12 @@ from retouch.edit import Edit, is_text
 from retouch.errors import IdempotencyConflict, InvalidEdit, QueueFull
 from retouch.ids import TENANT, new_job_id, receiver_id
 from retouch.json_types import JsonObject
-from retouch.options import JobOptions
+from retouch.options import DEFAULT_TENANT, JobOptions
 from retouch.settings import Settings
 from retouch.states import EVENTS
 from retouch.store.jobs import PRIORITY_BOOST_S, EnqueueResult, NewJob
 from retouch.store.records import JobSpec, PolicyChoices
 
-DEFAULT_TENANT = "default"
 DEADLINE_MOST_S = 30 * 86_400.0
 _PLACE = re.compile(r"edits\[\d+\]\.?")
 _TAGS_MOST, _TAG_MOST, _KEY_MOST = 20, 200, 255

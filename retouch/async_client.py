@@ -7,12 +7,11 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Self, Unpack, overload
 
-from retouch.admission import DEFAULT_TENANT
 from retouch.async_handles import AsyncJob
 from retouch.client import EditRequest, with_options
 from retouch.edit import Edit
 from retouch.events import Event
-from retouch.options import JobOptions, Priority, StateName
+from retouch.options import DEFAULT_TENANT, JobOptions, Priority, StateName
 from retouch.query import list_query
 from retouch.settings import Settings
 from retouch.states import JobState
@@ -42,8 +41,13 @@ class AsyncEditQueue:
         surface: Surface = "python",
         **overrides: object,
     ) -> None:
-        self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_loop_transport(self.settings, surface)
+        self._settings = settings_for(url, api_key, settings, overrides)
+        self._transport = open_loop_transport(self._settings, surface)
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings of this client."""
+        return self._settings
 
     def __repr__(self) -> str:
         return f"AsyncEditQueue({self.settings.address!r})"

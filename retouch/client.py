@@ -5,27 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Self, Unpack, overload
+from typing import TYPE_CHECKING, Self, TypeAlias, Unpack, overload
 
-from retouch.admission import DEFAULT_TENANT
-from retouch.edit import Edit
-from retouch.events import Event
-from retouch.handles import Job
-from retouch.options import JobOptions, Priority, StateName
-from retouch.query import list_query
-from retouch.settings import Settings
-from retouch.states import JobState
-from retouch.store.audit import Surface
-from retouch.store.bulk import BulkAction, BulkRun, Preview
-from retouch.store.deliveries import DeliveryRecord
-from retouch.store.lanes import LaneNumbers
-from retouch.store.receivers import Receiver
+from retouch.options import DEFAULT_TENANT
 from retouch.sync_async import iterate_sync, run_sync
-from retouch.transport.bulk_interface import BulkAsk
-from retouch.transport.factory import open_transport, settings_for
-from retouch.transport.interface import EditWithOptions
+from retouch.transport.client_settings import given_values
+from retouch.transport.lazy_transport import LazyTransport
 
-EditRequest = Edit | tuple[Edit, JobOptions]
+if TYPE_CHECKING:  # why these are not imported: retouch.transport.lazy_transport
+    from retouch.edit import Edit
+    from retouch.events import Event
+    from retouch.handles import Job
+    from retouch.options import JobOptions, Priority, StateName
+    from retouch.settings import Settings
+    from retouch.states import JobState
+    from retouch.store.audit import Surface
+    from retouch.store.bulk import BulkAction, BulkRun, Preview
+    from retouch.store.deliveries import DeliveryRecord
+    from retouch.store.lanes import LaneNumbers
+    from retouch.store.receivers import Receiver
+    from retouch.transport.interface import BlockingTransport, EditWithOptions
+
+EditRequest: TypeAlias = "Edit | tuple[Edit, JobOptions]"
 
 
 class EditQueue:
@@ -35,7 +36,8 @@ class EditQueue:
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
     `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
     settings from the environment. The audit records `surface` with each change that this process makes. Nothing
-    connects before the first call.
+    connects before the first call, which also imports most of what a client needs. Wrong settings raise `SettingsError`
+    here.
     """
 
     def __init__(
@@ -47,8 +49,16 @@ class EditQueue:
         surface: Surface = "python",
         **overrides: object,
     ) -> None:
-        self.settings = settings_for(url, api_key, settings, overrides)
-        self._transport = open_transport(self.settings, surface)
+        self._lazy = LazyTransport(given_values(url, api_key, settings, overrides), settings, surface)
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings of this client."""
+        return self._lazy.opened.settings
+
+    @property
+    def _transport(self) -> BlockingTransport:
+        return self._lazy.opened.transport
 
     def __repr__(self) -> str:
         return f"EditQueue({self.settings.address!r})"
@@ -61,7 +71,8 @@ class EditQueue:
 
     def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        run_sync(self._transport.close())
+        if self._lazy.is_open:
+            run_sync(self._transport.close())
 
     def enqueue(self, edit: Edit, **options: Unpack[JobOptions]) -> Job:
         """
@@ -84,11 +95,15 @@ class EditQueue:
         used for a different request raises `IdempotencyConflict`, and a tenant without room raises `QueueFull`. In both
         cases the other items are enqueued.
         """
+        from retouch.handles import Job
+
         results = run_sync(self._transport.enqueue(with_options(edits), options))
         return [Job(one.id, self._transport, replayed=one.kind == "replayed") for one in results]
 
     def job(self, job_id: str) -> Job:
         """Return a handle on a job; reading an unknown job raises `UnknownJob`."""
+        from retouch.handles import Job
+
         return Job(job_id, self._transport)
 
     @overload
@@ -123,6 +138,9 @@ class EditQueue:
         the owner of the jobs; None means all tenants. Jobs that were enqueued before `since` (Unix seconds) are left
         out.
         """
+        from retouch.handles import Job
+        from retouch.query import list_query
+
         found = self._transport.jobs(list_query(state, query, since, time.time()), tenant, limit)
         return (Job(record.id, self._transport) for record in iterate_sync(found))
 
@@ -150,6 +168,8 @@ class EditQueue:
         `dead` limits `redeliver` to dead letters. `tenant` applies if the query names no tenant; None means all
         tenants. Raises `InvalidEdit` and `InvalidQuery`.
         """
+        from retouch.transport.bulk_interface import BulkAsk
+
         ask = BulkAsk(action, query, tenant, priority, dead)
         return run_sync(self._transport.bulk.preview(ask))
 
@@ -169,6 +189,8 @@ class EditQueue:
         `bulk_run(id)` returns its progress. The run ignores jobs that are enqueued, or that end, after this call.
         Raises the errors of `bulk_preview`, and `QueueFull` while the tenant has five open runs.
         """
+        from retouch.transport.bulk_interface import BulkAsk
+
         ask = BulkAsk(action, query, tenant, priority, dead, idempotency_key)
         return run_sync(self._transport.bulk.start(ask))
 

@@ -16,6 +16,7 @@ from retouch.store.links import LinkSigner
 from retouch.store.receivers import ReceiverStore, SharedReceiverStore
 from retouch.store.redis_client import connect, connect_on_loop
 from retouch.store.redis_commands import AnyClient, Client
+from retouch.store.scripts import compose_all
 from retouch.tracing import Tracing, open_tracing
 
 
@@ -59,8 +60,9 @@ class SharedConnections:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self.blocking_client))
 
     def warm(self) -> None:
-        """Make the publisher and the blob store now, since that takes long and no later call should have to wait."""
+        """Make the publisher, the blob store and the texts of the scripts now; no later call has to wait for them."""
         _ = self.publisher, self.blobs
+        compose_all()
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypedDict
 
+DEFAULT_TENANT = "default"
+
 Priority = Literal["high", "normal", "low"]
 """In the backlog, a job with `high` is treated as ten minutes older, a job with `low` as ten minutes younger."""
 

@@ -50,8 +50,12 @@ class Publisher:
     """
 
     def __init__(self, settings: Settings, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
-        """Call `on_loss` with the number of lost messages and the error, each time the broker does not answer."""
+        """
+        Call `on_loss` with a number of lost messages and the error, each time the broker does not answer, and for the
+        messages of the two seconds after that, once they are over or when the publisher is closed.
+        """
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0
+        self._unreported, self._error = 0, BaseException()
         self._pending: deque[Message] = deque()
         self._sending = threading.Lock()
         self._envelopes = dict[str, Envelope]()
@@ -78,6 +82,7 @@ class Publisher:
         with self._sending:
             if "_client" in self.__dict__:
                 self._client.close()
+            self._report_loss()
 
     def _send_all(self) -> None:
         by_lane: dict[str, list[str]] = {}
@@ -86,8 +91,11 @@ class Publisher:
             envelope = self._envelopes.get(lane) or self._envelopes.setdefault(lane, Envelope(lane))
             by_lane.setdefault(lane, []).append(envelope.around(item))
         # The queue has been emptied in any case: messages for a broker that does not answer must not pile up.
+        count = sum(map(len, by_lane.values()))
         if time.monotonic() < self._rests_until:
+            self._unreported += count
             return
+        self._report_loss()
         try:
             # LPUSH returns the length of the list, so no other command is needed to notice that a list grows.
             for lane, texts in by_lane.items():
@@ -95,7 +103,13 @@ class Publisher:
                     self._client.ltrim(KEY_PREFIX + lane, 0, _LONGEST_LIST // 2 - 1)
         except (redis.RedisError, OSError) as error:
             self._rests_until = time.monotonic() + _REST_S
-            self._on_loss(sum(map(len, by_lane.values())), error)
+            self._unreported, self._error = count, error
+            self._report_loss()
+
+    def _report_loss(self) -> None:
+        if self._unreported:
+            count, self._unreported = self._unreported, 0
+            self._on_loss(count, self._error)
 
     @cached_property
     def _client(self) -> Client:

@@ -10,17 +10,34 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
+from types import ModuleType
 
 __all__ = ["redis"]
 
-_SDK = "opentelemetry.sdk.metrics"
+_SDK = "opentelemetry.sdk"
 
-# Another thread may be about to import the SDK for good reason, and would not find it.
-_hides = _SDK not in sys.modules and threading.active_count() == 1
-if _hides:
-    sys.modules[_SDK] = None  # type: ignore[assignment]  # the documented way to make an import fail
+
+class _Hiding:
+    """
+    A finder of modules that hides the SDK from the thread that made it.
+
+    A client imports redis-py when it is first used. Then another thread may import the SDK for good reason.
+    """
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None, /) -> None:  # noqa: ARG002 - the interface of a finder
+        """Raise `ModuleNotFoundError` for the SDK in this thread; leave all other modules to the next finder."""
+        if name.startswith(_SDK) and threading.get_ident() == self._thread:
+            raise ModuleNotFoundError(f"{name} is hidden while redis-py is imported", name=name)
+
+
+_hiding = _Hiding()
+# New lists: another thread may be walking the present one, and would skip a finder if the first one were removed.
+sys.meta_path = [_hiding, *sys.meta_path]
 try:
     import redis
 finally:
-    if _hides:
-        del sys.modules[_SDK]
+    sys.meta_path = [finder for finder in sys.meta_path if finder is not _hiding]

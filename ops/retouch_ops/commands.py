@@ -30,11 +30,12 @@ Measurements = Annotated[
     list[str] | None,
     typer.Argument(
         help="Measurements to run: enqueue, bulk, gateway, webhook, in-flight, cpu, depth, idle, retries, million, "
-        "neighbour."
+        "neighbour, replay."
     ),
 ]
 Size = Annotated[
-    Literal["small", "full"], typer.Option("--scale", help="small takes seconds, full up to 90 s for each measurement.")
+    Literal["small", "full"],
+    typer.Option("--scale", help="small takes seconds, full up to 90 s for most measurements."),
 ]
 Export = Annotated[
     bool, typer.Option("--export", help="Print the settings of the stack that runs in this folder, as lines for eval.")

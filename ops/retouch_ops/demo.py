@@ -26,7 +26,7 @@ from typing import TextIO
 from urllib.parse import urlencode
 
 from retouch import Edit, EditQueue, EditResult, Job, RetouchError, Settings, verify_webhook
-from retouch.admission import DEFAULT_TENANT
+from retouch.options import DEFAULT_TENANT
 from retouch.store.receivers import Receiver
 from retouch_ops.stack.command import Stack
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from retouch.events import Link, charge_summary, iso, result_objects
 from retouch.store.accounts import AccountNumbers
+from retouch.store.answers import RawAnswer
 from retouch.store.audit import AuditLine
 from retouch.store.bulk import BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
@@ -69,6 +70,13 @@ def charge_document(charge: Charge) -> Document:
         "certain": charge.certain,
         "possible": charge.possible,
     }
+
+
+def raw_answer_document(raw: RawAnswer | None) -> Document | None:
+    """Return the endpoint's raw answer as a JSON object; `fence` says to which entry of the charge log it belongs."""
+    if raw is None:
+        return None
+    return {"fence": raw.fence, "status": raw.status, "text": raw.text, "cut": raw.is_cut}
 
 
 def delivery_document(record: DeliveryRecord) -> Document:

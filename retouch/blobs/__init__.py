@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 from retouch.blobs.file import FileBlobs
 from retouch.blobs.interface import (
@@ -47,6 +46,9 @@ def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> Blo
     """
     parts = urlsplit(store_url)
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+        # Imported here, since it brings an HTTP client, and a process that only enqueues opens no blob store.
+        from urllib.request import url2pathname
+
         return FileBlobs(Path(url2pathname(parts.path)), public_url, sign=sign)
     if parts.scheme == "s3" and parts.netloc:
         return _open_s3(parts.netloc, parts.path.strip("/"), GatewayLinks(public_url, sign))

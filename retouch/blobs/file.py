@@ -55,7 +55,12 @@ class FileBlobs:
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name. A blob never has only a part of its bytes."""
+        """
+        Store bytes under a name. A blob never has only a part of its bytes.
+
+        Failure policy: an error is raised even if only the folder could not be flushed. The blob can then be read, but
+        a power cut may remove its name. Storing it again is safe.
+        """
         target = self._path(name)
         partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
         with self._explained("write"):

@@ -19,9 +19,6 @@ from obstore.store import S3Store
 from retouch.blobs.interface import LINK_S, BlobError, BlobMissing, checked, content_name, is_thumbnail
 from retouch.blobs.links import GatewayLinks
 
-LONGEST_LINK_S = 7 * 86_400.0
-"""The longest validity of a presigned link that S3 permits, in seconds."""
-
 
 class S3Blobs:
     """A `BlobStore` in `bucket`; each name is prefixed with `prefix`. `links` makes the links to thumbnails."""
@@ -97,7 +94,7 @@ class S3Blobs:
         # A thumbnail is made when the gateway is first asked for it, so the bucket may not have it yet.
         if is_thumbnail(name):
             return self._links(name, expires_s)
-        lives = timedelta(seconds=min(expires_s, LONGEST_LINK_S))
+        lives = timedelta(seconds=min(expires_s, LINK_S))
         with self._explained("sign a link"):
             return obstore.sign(self._store, "GET", checked(name), lives)
 

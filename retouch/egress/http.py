@@ -179,7 +179,7 @@ def _exchange(
 def _read(
     response: BaseHTTPResponse, max_bytes: int, truncate: bool, call: Call, admit: Callable[[int], bool] | None
 ) -> tuple[bytes, bool]:
-    """Read the body and return (body, whether it was cut). Raise `_Refused` if the result must be `Trouble`."""
+    """Read the body and return (body, whether it was cut). Raise `_Refused` if the call has to return `Trouble`."""
     try:
         size = _check_head(response, max_bytes, truncate)
         if admit is not None and not admit(size):

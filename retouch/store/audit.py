@@ -89,24 +89,30 @@ class AuditFilter:
     A filter for lines; an empty field matches every line. Instants are in Unix seconds, `until` is exclusive.
 
     `action` is an action or its first part: `bulk` matches `bulk.cancel`. `actor` is the id or the name of a key, or a
-    surface.
+    surface. `tenant` is the owner of what was changed.
     """
 
     since: float = 0.0
     until: float = float("inf")
     action: str = ""
     actor: str = ""
+    tenant: str = ""
 
     def matches(self, line: AuditLine) -> bool:
         """
-        Return whether a line has the filter's action and actor.
+        Return whether a line has the filter's action, actor and tenant.
 
         The filter's instants are not compared, since they limit which lines are read.
         """
         by = line.actor
-        return (not self.action or line.action == self.action or line.action.startswith(f"{self.action}.")) and (
-            not self.actor or self.actor in (by.key, by.name, by.surface)
+        return (
+            (not self.action or line.action == self.action or line.action.startswith(f"{self.action}."))
+            and (not self.actor or self.actor in (by.key, by.name, by.surface))
+            and self.tenant in ("", line.tenant)
         )
+
+
+EVERY_LINE = AuditFilter()
 
 
 class AuditPage(NamedTuple):
@@ -173,9 +179,13 @@ class AuditLog(SharedAuditLog):
         super().__init__(client)
         self._blocking_client = client
 
-    def page(self, since: float = 0.0, before: str = "", limit: int = 100) -> list[AuditLine]:
-        """Return up to `limit` lines, newest first, from `since` (Unix seconds) on and older than the line `before`."""
-        return self._read(AuditFilter(since), before, limit)
+    def lines(self, wanted: AuditFilter = EVERY_LINE, limit: int = 100) -> list[AuditLine]:
+        """Return up to `limit` matching lines, newest first, however many lines must be looked at for them."""
+        found, following = self.search(wanted, limit=limit)
+        while following and len(found) < limit:
+            page, following = self.search(wanted, following, limit - len(found))
+            found += page
+        return found
 
     def search(self, wanted: AuditFilter, before: str = "", limit: int = 100) -> AuditPage:
         """

@@ -207,7 +207,10 @@ class BulkStore:
 
     def page(self, tenant: str, count: int) -> list[BulkRun]:
         """Return up to `count` runs of one tenant, newest first; an empty `tenant` means all tenants."""
-        ids = self._client.zrevrange(keys.bulk_runs(tenant), 0, count - 1)
+        return self.records(self._client.zrevrange(keys.bulk_runs(tenant), 0, count - 1))
+
+    def records(self, ids: Sequence[str]) -> list[BulkRun]:
+        """Return the runs with these ids, in order; leave out those that are not on record."""
         with self._client.pipeline(transaction=False) as pipe:
             for run in ids:
                 pipe.hgetall(keys.bulk(run))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 
 from retouch.store import keys
-from retouch.store.pagination import walk
+from retouch.store.pagination import IndexCursor, walk
 from retouch.store.redis_commands import AnyClient, Client, Script
 from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
+
+_PAGE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,14 @@ class SharedDeliveryStore:
 
         An empty text matches every value. Of a delivery that does not match, only the compared fields are read.
         """
+        kept = await self.matching_ids.awaited(deliveries, tenant=tenant, receiver=receiver, state=state)
+        return await self.records.awaited(kept) if kept else []
+
+    @sync_async
+    async def matching_ids(
+        self, deliveries: Sequence[str], *, tenant: str = "", receiver: str = "", state: str = ""
+    ) -> list[str]:
+        """Return the ids of the deliveries that `matching` would return, of which only the compared fields are read."""
         kept = list(deliveries)
         if kept and (tenant or receiver):
             specs = await reply(self._client.mget([keys.spec("deliveries", item) for item in kept]))
@@ -160,7 +171,7 @@ class SharedDeliveryStore:
                 pipe.hget(keys.state("deliveries", item), "state")
             states = await reply(pipe.execute())
             kept = [item for item, own in zip(kept, states, strict=True) if (own or "dead") == state]
-        return await self.records.awaited(kept) if kept else []
+        return kept
 
     @sync_async
     async def of_job(self, job: str) -> list[DeliveryRecord]:
@@ -225,10 +236,30 @@ class DeliveryStore(SharedDeliveryStore):
         )
         return messages_of(messages)
 
-    def ids_of(self, tenant: str, *, since: float = 0.0) -> Iterator[str]:
-        """Yield the ids of one tenant's deliveries created at `since` or later, newest first."""
-        for place in walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since):
-            yield place.item
+    def redeliver_many(self, deliveries: Sequence[str]) -> tuple[list[str], list[Message]]:
+        """Send deliveries again by hand, in one round trip; return a word of `redeliver` for each, and the messages."""
+        with self._client.pipeline(transaction=False) as pipe:
+            for item in deliveries:
+                self._redeliver(args=[item], client=pipe)
+            replies = pipe.execute()
+        return [word for word, _ in replies], [message for _, sent in replies for message in messages_of(sent)]
+
+    def pages_to_receiver(
+        self, tenant: str, receiver: str, *, since: float = 0.0, state: str = ""
+    ) -> Iterator[list[str]]:
+        """
+        Yield the ids of the deliveries of one tenant to one receiver, created at `since` or later, newest first.
+
+        Each list is from one page of the tenant's index, and may be empty. With `state`, only deliveries that are in
+        this state when their page is read.
+        """
+        after: IndexCursor | None = None
+        # From an entry and not from a rank: deliveries that are created meanwhile move all ranks.
+        while places := list(
+            islice(walk(self._client, [keys.deliveries_by_tenant(tenant)], since=since, after=after), _PAGE)
+        ):
+            yield self.matching_ids([place.item for place in places], receiver=receiver, state=state)
+            after = places[-1]
 
     def ids(self, *, dead: bool = False, since: float = 0.0, page: int = 500) -> Iterator[str]:
         """Yield the ids of all deliveries, newest first; with `dead`, those of dead letters only."""

@@ -1,4 +1,6 @@
-"""Erases a tenant: deletes its jobs, images, events, deliveries and receivers. The ledger of its charges stays."""
+"""
+Erases a tenant: deletes its jobs, images, events, deliveries, receivers and bulk runs. The ledger of its charges stays.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,14 @@ from retouch.store.blob_retention import (
     release_blobs,
     trim_job_indexes,
 )
+from retouch.store.bulk import BulkStore
 from retouch.store.job_search import indexes_of
 from retouch.store.jobs import JobStore
 from retouch.store.ledger import TAGS_KEPT_DAYS, day_of
 from retouch.store.receivers import ReceiverStore
 from retouch.store.records import JobRecord
-from retouch.store.redis_commands import Client
+from retouch.store.redis_commands import Client, Script
+from retouch.store.scripts import load
 
 _PAGE = 200
 
@@ -48,11 +52,11 @@ class Erased:
 
 def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) -> Erased:
     """
-    Erase a tenant's jobs, images, events, deliveries and receivers, and return how much was erased.
+    Erase a tenant's jobs, images, events, deliveries, receivers and bulk runs, and return how much was erased.
 
     The tenant's open jobs are cancelled first; those in flight stay until their call has ended. An image that another
-    tenant owns too, by a job or an upload, is kept for that tenant. The ledger, the audit, history, bulk runs, limits
-    and API keys stay. The call may be repeated.
+    tenant owns too, by a job or an upload, is kept for that tenant. The ledger, the audit, history, limits and API keys
+    stay; they have no prompt and no address. The call may be repeated.
     """
     records = list(_records(jobs, tenant))
     for record in records:
@@ -146,7 +150,7 @@ def _count_waiting(client: Client, target: str, by: int) -> None:
 
 
 def _forget_tenant(client: Client, tenant: str) -> None:
-    """Delete the data that may outlive a tenant's jobs: deliveries, receivers, idempotency keys and tags."""
+    """Delete the data that may outlive a tenant's jobs: deliveries, receivers, bulk runs, idempotency keys and tags."""
     own = keys.deliveries_by_tenant(tenant)
     while page := client.zrange(own, 0, _PAGE - 1):
         for item in page:
@@ -156,9 +160,36 @@ def _forget_tenant(client: Client, tenant: str) -> None:
     for receiver in receivers.all(tenant):
         receivers.remove(receiver.id)
     client.delete(keys.receivers(tenant), keys.receivers_by_tenant(tenant))
+    _forget_targets(client, tenant)
+    _forget_bulk_runs(client, tenant)
     trim_job_indexes(client, tenant)
     for kind in ("idem", "shared"):
         for name in client.scan_iter(f"rt:{kind}:{tenant}:*", count=1_000):
             client.delete(name)
     today = day_of(time.time())
     client.delete(*(keys.ledger_tags(tenant, today - ago) for ago in range(TAGS_KEPT_DAYS + 1)))
+
+
+def _forget_targets(client: Client, tenant: str) -> None:
+    """Delete the state of the targets of a tenant's deliveries, since the names of its keys have their hosts."""
+    prefix = keys.lane("deliveries", "target:")
+    for name in client.scan_iter(f"{prefix}{tenant} *", count=1_000):
+        client.zrem(keys.lane("deliveries", "shut"), name.removeprefix(prefix))
+        client.delete(name)
+
+
+def _forget_bulk_runs(client: Client, tenant: str) -> None:
+    """
+    Abort and delete the bulk runs of a tenant, and those of others whose query names this tenant alone.
+
+    Their queries may have tags of the tenant's jobs.
+    """
+    runs = BulkStore(client)
+    abort: Script[str] = load(client, "bulk_abort")
+    for ids in batched(client.zrange(keys.bulk_runs(""), 0, -1), _PAGE):
+        for run in runs.records(ids):
+            if tenant in (run.tenant, run.tenants_text):
+                abort(args=[run.id])
+                client.delete(keys.bulk(run.id))
+                for index in (keys.BULK_RUNS, f"{keys.BULK_RUNS}:{run.tenant}"):
+                    client.zrem(index, run.id)

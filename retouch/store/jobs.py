@@ -11,18 +11,20 @@ from retouch.batches import batched_by
 from retouch.errors import IdempotencyConflict, QueueFull
 from retouch.outcomes import Decision, LeaseLost, Processing, Ready
 from retouch.store import keys
+from retouch.store.answers import RawAnswer, RecordedAnswer, raw_answer_from
 from retouch.store.job_settlement import settlement_arguments
 from retouch.store.ledger import DAY_S
 from retouch.store.records import (
+    RECORD_FIELDS,
     Charge,
     Claim,
     JobRecord,
-    RecordedAnswer,
     TimelineEntry,
     checkpoint_from,
     checkpoint_json,
     claim_from,
     record_from,
+    state_of,
     timeline_entry,
 )
 from retouch.store.redis_commands import AnyClient, Client, Script
@@ -142,14 +144,19 @@ class SharedJobStore:
         """Return many jobs in the order of their ids, in two round trips; leave out those that are not on record."""
         pipe = self.client.pipeline(transaction=False)
         for job in jobs:
-            pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
+            pipe.get(keys.spec("edits", job)).hmget(keys.state("edits", job), *RECORD_FIELDS)
         replies = await reply(pipe.execute())
         found = [(job, replies[2 * at], replies[2 * at + 1]) for at, job in enumerate(jobs) if replies[2 * at]]
         for job, spec, _ in found:
             pipe.zscore(keys.jobs(json.loads(spec)["tenant"]), job)
         # A job without a state was never dispatched; only the index by time knows when it was enqueued.
         created = await reply(pipe.execute())
-        return [record_from(job, spec, at, state) for (job, spec, state), at in zip(found, created, strict=True)]
+        return [record_from(job, spec, at, state_of(raw)) for (job, spec, raw), at in zip(found, created, strict=True)]
+
+    @sync_async
+    async def raw_answer(self, job: str) -> RawAnswer | None:
+        """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
+        return raw_answer_from(await reply(self.client.hget(keys.state("edits", job), "raw_answer")))
 
     @sync_async
     async def page(
@@ -246,7 +253,7 @@ class JobStore(SharedJobStore):
         if isinstance(confirmed, Exception) or confirmed[0] < 1:
             # No POST follows, and an intent without an answer would count as a possible charge.
             if word == "ok":
-                self._answer(args=[claim.job, claim.fence, "refused", "", "", claim.fence, 0])
+                self._answer(args=[claim.job, claim.fence, "refused", "", "", claim.fence, 0, ""])
             return "not_on_disk" if word == "ok" else str(word)
         return str(word)
 
@@ -258,17 +265,18 @@ class JobStore(SharedJobStore):
         health: str = "",
         *,
         read_copy: bool = False,
+        raw: RawAnswer | None = None,
     ) -> RecordedAnswer:
         """
         Record the class of the answer to the last POST, and the checkpoint from which an attempt can go on.
 
-        A worker that has lost its lease must call this too: a paid answer still counts. `health` is what the answer
-        shows about the endpoint. With `read_copy` the next POST names our copy of the picture.
+        A worker that lost its lease must call this too: a paid answer still counts. `health` is what the answer shows
+        about the endpoint. With `read_copy` the next POST names our copy of the picture. `raw` is kept, if given.
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
-        _, messages, open_s, event = self._answer(
-            args=[claim.job, claim.fence, kind, text, health, charge.fence, int(read_copy)]
-        )
+        raw_text = raw.to_json(charge.fence) if raw else ""
+        about = (claim.job, claim.fence, kind, text, health, charge.fence, int(read_copy), raw_text)
+        _, messages, open_s, event = self._answer(args=about)
         charge.kind = kind
         if checkpoint:
             claim.polls = claim.waits = 0
@@ -310,19 +318,11 @@ class JobStore(SharedJobStore):
     def record_with_entry(self, job: str, sequence: int) -> tuple[JobRecord | None, TimelineEntry | None]:
         """Return a job and one event of its timeline, in one round trip; a job or event that is gone is None."""
         with self.client.pipeline(transaction=False) as pipe:
-            pipe.get(keys.spec("edits", job)).hgetall(keys.state("edits", job))
+            pipe.get(keys.spec("edits", job)).hmget(keys.state("edits", job), *RECORD_FIELDS)
             pipe.lindex(keys.timeline(job), sequence - 1)
             spec, state, entry = pipe.execute()
-        record = record_from(job, spec, None, state) if spec else None
+        record = record_from(job, spec, None, state_of(state)) if spec else None
         return record, timeline_entry(sequence, entry) if entry else None
-
-    def counts_of(self, tenant: str) -> dict[str, int]:
-        """Return {state: count} of a tenant's jobs that ended and are on record; states without jobs are left out."""
-        ends = ("succeeded", "failed", "cancelled")
-        with self.client.pipeline(transaction=False) as pipe:
-            for state in ends:
-                pipe.zcard(keys.jobs_by("state", tenant, state))
-            return {state: count for state, count in zip(ends, pipe.execute(), strict=True) if count}
 
 
 def _heading(job: NewJob) -> str:

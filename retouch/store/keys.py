@@ -9,7 +9,7 @@ callbacks to one Celery task.
 | key | type | life | what |
 |---|---|---|---|
 | `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked for; never changes |
-| `rt:L:state:{item}` | hash | with spec | its state and counters; made at the first dispatch of a job |
+| `rt:L:state:{item}` | hash | with spec | state, counters, the endpoint's last answer; none before its first dispatch |
 | `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
 | `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
 | `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.store import keys
-from retouch.store.redis_commands import AnyClient, Client, Pipeline
+from retouch.store.redis_commands import AnyClient, Client, Pipeline, Script
+from retouch.store.scripts import load
 from retouch.sync_async import reply, sync_async
 from retouch.webhooks import new_secret
 
@@ -77,6 +78,10 @@ class ReceiverStore(SharedReceiverStore):
 
     _client: Client
 
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._change_receiver: Script[int] = load(client, "change_receiver")
+
     def add(self, tenant: str, url: str, events: Sequence[str] = ()) -> Receiver:
         """
         Add a receiver that gets events of every job of the tenant, and return it.
@@ -90,7 +95,8 @@ class ReceiverStore(SharedReceiverStore):
             most = f"expected at most {OF_EVERY_JOB_MOST} receivers of every job of a tenant; remove one first"
             raise InvalidEdit([("url", most)])
         receiver = self.ensure(tenant, url)
-        self._client.hset(keys.receiver(receiver.id), mapping={"events": ",".join(events), "every_job": "1"})
+        while not self._change(identity, events=",".join(events), every_job="1"):  # it was removed meanwhile
+            receiver = self.ensure(tenant, url)
         self._client.sadd(keys.receivers(tenant), receiver.id)
         return self.get(receiver.id) or receiver
 
@@ -132,14 +138,8 @@ class ReceiverStore(SharedReceiverStore):
         receiver = self.get(identity)
         if receiver is None:
             return None
-        self._client.hset(
-            keys.receiver(identity),
-            mapping={
-                "secret": new_secret(),
-                "old_secret": receiver.secret,
-                "old_until": time.time() + ROTATION_S,
-            },
-        )
+        until = time.time() + ROTATION_S
+        self._change(identity, secret=new_secret(), old_secret=receiver.secret, old_until=until)
         return self.get(identity)
 
     def remove(self, identity: str) -> bool:
@@ -164,20 +164,13 @@ class ReceiverStore(SharedReceiverStore):
 
         A disabled receiver gets only deliveries that a person sends again.
         """
-        receiver = self.get(identity)
-        if receiver is None:
-            return None
-        with self._client.pipeline() as pipe:
-            pipe.hset(keys.receiver(identity), "disabled", int(disabled))
-            if disabled:
-                pipe.sadd(keys.RECEIVERS_DISABLED, identity)
-            else:
-                pipe.srem(keys.RECEIVERS_DISABLED, identity)
-                # Failures from before it was disabled show nothing about it now.
-                pipe.delete(keys.lane("deliveries", f"health:{identity}"))
-                self._forget_failing(pipe, receiver)
-            pipe.execute()
+        self._change(identity, disabled=int(disabled))
         return self.get(identity)
+
+    def _change(self, identity: str, **fields: str | float) -> bool:
+        """Change fields of a receiver in one step; return False, and do nothing, if it is not on record."""
+        pairs = [part for field_and_value in fields.items() for part in field_and_value]
+        return bool(self._change_receiver(args=[identity, *pairs]))
 
     @staticmethod
     def _forget_failing(pipe: Pipeline, receiver: Receiver) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple, Required, TypedDict
+from typing import Required, TypedDict
 
 from pydantic import ConfigDict, TypeAdapter
 
@@ -248,20 +248,6 @@ def claim_from(
     )
 
 
-class RecordedAnswer(NamedTuple):
-    """
-    The consequences of an answer that was recorded.
-
-    The caller must send `messages`. `open_s` is the number of seconds for which the answer opened the account's
-    breaker, 0 if it did not. `event` is `account.closed` or `account.opened` if the answer closed or opened the
-    account, else empty.
-    """
-
-    messages: list[Message]
-    open_s: float
-    event: str
-
-
 @dataclass(frozen=True, slots=True)
 class JobError:
     """Why a job failed or is retried. `code` never changes its meaning; `retryable` is true if a replay may help."""
@@ -317,6 +303,18 @@ class JobRecord:
     resumable: bool
     account: str = DEFAULT_ACCOUNT
     account_reason: str = ""
+
+
+RECORD_FIELDS = (
+    *("state", "priority", "created_at", "started_at", "finished_at", "due_at", "attempt", "charges", "error"),
+    *("result", "cancelled", "cancel", "checkpoint", "account", "account_reason"),
+)
+"""The fields of a job's state that its record is made of. A raw answer is none of them: lists need not read it."""
+
+
+def state_of(values: Sequence[str | None]) -> dict[str, str]:
+    """Return a job's state from the values of `RECORD_FIELDS`; a missing field is None there, and absent here."""
+    return {name: value for name, value in zip(RECORD_FIELDS, values, strict=True) if value is not None}
 
 
 def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping[str, str]) -> JobRecord:

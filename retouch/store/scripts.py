@@ -61,6 +61,17 @@ def source(name: str) -> str:
     return compose(_FOLDER, name)
 
 
+def compose_all() -> None:
+    """
+    Compose all scripts now, so that the first call of each is as quick as later ones.
+
+    A process that runs for long does this at its start. It thereby never reads a file that a later version has put in
+    place of its own.
+    """
+    for script in (_FOLDER / "scripts").iterdir():
+        source(script.name.removesuffix(".lua"))
+
+
 def compose(folder: Traversable, name: str) -> str:
     """
     Compose the text of a script from `scripts/` and `modules/` of a folder.
@@ -118,19 +129,23 @@ def _written(modules: dict[str, str]) -> str:
 
 def load(client: AnyClient, name: str) -> Script[Reply]:
     """
-    Return a function that runs a script on this client's connections; the script is sent to Redis when first called.
+    Return a function that runs a script on this client's connections; the script is composed and sent to Redis when
+    first called.
 
     During a failover, redis-py may send the script to the old primary over one connection and call it on the new
     primary over another connection. The new primary does not know the script; then its text is sent with the call.
     """
-    own, text = client, source(name)
-    known: Script[Reply] = client.register_script(text)
+    own = client
+
+    @cache
+    def known() -> Script[Reply]:
+        return own.register_script(source(name))
 
     def run(*, args: Sequence[Value], client: Pipeline | None = None) -> Reply:
         try:
-            replied: Any = known(args=args, client=client)
+            replied: Any = known()(args=args, client=client)
         except redis.exceptions.NoScriptError:
-            replied = own.eval(text, 0, *args)
+            replied = own.eval(source(name), 0, *args)
         # A client for asyncio has sent nothing yet: it raises when its coroutine is awaited.
         if iscoroutine(replied):
             replied = awaited(replied, args)
@@ -141,7 +156,7 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
         try:
             return await replied
         except redis.exceptions.NoScriptError:
-            reply: Reply = await own.eval(text, 0, *args)
+            reply: Reply = await own.eval(source(name), 0, *args)
             return reply
 
     return run

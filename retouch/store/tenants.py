@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from retouch.batches import batched
 from retouch.store import keys
 from retouch.store.lanes import Lanes
 from retouch.store.ledger import Ledger
@@ -17,6 +19,10 @@ KEY_PREFIX = "rtk_"
 ROLES = ("producer", "viewer", "ops")
 REVOKED_LIFE_S = 90 * 86_400
 """For how many seconds a revoked key is still listed."""
+
+_ID_PREFIX = "key_"
+_IDENTITY = re.compile(f"{_ID_PREFIX}[0-9a-f]{{16}}")
+_PAGE, _SCANNED_AT_ONCE = 500, 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,10 @@ class TenantStore:
         raw = self._client.hgetall(keys.api_key(digest))
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
-    def are_valid(self, secrets: Sequence[str]) -> list[bool]:
+    def are_valid(self, key_secrets: Sequence[str]) -> list[bool]:
         """Return for each secret whether its key is on record and not revoked; all take one round trip."""
         with self._client.pipeline(transaction=False) as pipe:
-            for secret in secrets:
+            for secret in key_secrets:
                 pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")
             return [bool(tenant) and not revoked_at for tenant, revoked_at in pipe.execute()]
 
@@ -110,16 +116,23 @@ class TenantStore:
         Return the keys of one tenant, or of all if `tenant` is empty, oldest first; a revoked key is listed for 90
         days.
         """
-        found = [
-            (digest, self._client.hgetall(keys.api_key(digest))) for digest in self._client.smembers(keys.API_KEYS)
-        ]
-        listed = [_key(digest, raw) for digest, raw in found if raw and tenant in ("", raw["tenant"])]
+        listed = list[ApiKey]()
+        for digests in batched(self._client.smembers(keys.API_KEYS), _PAGE):
+            with self._client.pipeline(transaction=False) as pipe:
+                for digest in digests:
+                    pipe.hgetall(keys.api_key(digest))
+                found = zip(digests, pipe.execute(), strict=True)
+            listed += [_key(digest, raw) for digest, raw in found if raw and tenant in ("", raw["tenant"])]
         return sorted(listed, key=lambda key: (key.created_at, key.id))
 
     def revoke(self, identity: str) -> ApiKey | None:
         """Revoke the key with this id for ever and return it; return None if the id is unknown."""
-        for digest in self._client.smembers(keys.API_KEYS):
-            if _identity(digest) == identity and self._client.exists(keys.api_key(digest)):
+        if not _IDENTITY.fullmatch(identity):
+            return None
+        # The id is the beginning of the hash, so Redis itself looks through the hashes and returns only this one.
+        prefix = identity.removeprefix(_ID_PREFIX)
+        for digest in self._client.sscan_iter(keys.API_KEYS, match=f"{prefix}*", count=_SCANNED_AT_ONCE):
+            if self._client.exists(keys.api_key(digest)):
                 self._client.hsetnx(keys.api_key(digest), "revoked_at", f"{time.time():.3f}")
                 # Kept for a while, so that a list shows whose key it was.
                 self._client.expire(keys.api_key(digest), REVOKED_LIFE_S)
@@ -172,7 +185,7 @@ def digest_of(secret: str) -> str:
 
 def _identity(digest: str) -> str:
     """Return the id of an API key, which is made from the hash of its secret."""
-    return f"key_{digest[:16]}"
+    return f"{_ID_PREFIX}{digest[:16]}"
 
 
 def _key(digest: str, raw: dict[str, str]) -> ApiKey:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 from retouch.store import keys
@@ -37,7 +36,9 @@ class WorkerPresence:
 
 def worker_presence(client: Client) -> WorkerPresence:
     """Return the presence of workers. Workers without delivery threads are known only by the time of the last sweep."""
-    now, last_at = time.time(), client.hget("rt:rescue", "last_at")
+    # Workers write instants of Redis' clock; the clock of this machine may differ from it.
+    seconds, microseconds = client.time()
+    now, last_at = seconds + microseconds / 1e6, client.hget("rt:rescue", "last_at")
     known = keys.lane("deliveries", "workers")
     announced = client.zrevrangebyscore(known, "+inf", now, start=0, num=_WORKERS_MOST, withscores=True)
     workers = [

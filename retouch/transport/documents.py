@@ -8,7 +8,8 @@ from retouch.blobs import name_in
 from retouch.json_types import Document
 from retouch.outcomes import Image
 from retouch.query import parse_query
-from retouch.store.audit import Actor, AuditLine
+from retouch.store.answers import RawAnswer
+from retouch.store.audit import Actor, AuditFilter, AuditLine
 from retouch.store.bulk import BulkRequest, BulkRun, Preview
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
@@ -114,6 +115,21 @@ def bulk_run_from(document: Document) -> BulkRun:
         matched=document["matched"],
         outcomes=document["outcomes"],
     )
+
+
+def raw_answer_of(document: Document | None) -> RawAnswer | None:
+    """Return the raw answer that a document describes."""
+    if document is None:
+        return None
+    return RawAnswer(document["status"], document["text"], document["cut"], document["fence"])
+
+
+def audit_query(wanted: AuditFilter) -> dict[str, str | None]:
+    """Return the query of `GET /v1/audit` for a filter; a part that matches every line is None."""
+    until = "" if wanted.until == float("inf") else f"{wanted.until:.3f}"
+    since = f"{wanted.since:.3f}" if wanted.since else ""
+    words = {"since": since, "until": until, "action": wanted.action, "actor": wanted.actor, "tenant": wanted.tenant}
+    return {name: word or None for name, word in words.items()}
 
 
 def audit_line_from(document: Document) -> AuditLine:

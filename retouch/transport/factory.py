@@ -8,10 +8,9 @@ from retouch.concurrency import LoopConcurrency
 from retouch.connections import Connections, LoopConnections
 from retouch.settings import Settings
 from retouch.store.audit import Surface
+from retouch.transport.client_settings import given_values
 from retouch.transport.interface import BlockingTransport, Transport
 from retouch.transport.redis_transport import BlockingRedisTransport, RedisTransport
-
-_HTTP = ("http://", "https://")
 
 
 def settings_for(
@@ -23,19 +22,8 @@ def settings_for(
     `url`, `api_key` and `overrides` override settings of the environment. Raises `TypeError` if one of them is given
     together with `settings`.
     """
-    given = dict(overrides)
-    if url is not None:
-        given["gateway_url" if url.lower().startswith(_HTTP) else "redis_url"] = url
-    if api_key is not None:
-        given["api_key"] = api_key
-    if settings is not None:
-        if given:
-            raise TypeError(f"expected settings or single values, got settings and {', '.join(given)}")
-        return settings
-    # A Redis URL in the code overrides a gateway in the environment.
-    if "redis_url" in given:
-        given.setdefault("gateway_url", "")
-    return Settings.load(**given)
+    given = given_values(url, api_key, settings, overrides)
+    return settings or Settings.load(**given)
 
 
 def open_transport(settings: Settings, surface: Surface = "python") -> BlockingTransport:

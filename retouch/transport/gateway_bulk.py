@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable
 
-from retouch.admission import DEFAULT_TENANT
 from retouch.errors import UnknownJob
 from retouch.json_types import JsonObject
+from retouch.options import DEFAULT_TENANT
 from retouch.store.bulk import BulkRun, Preview
 from retouch.transport.bulk_interface import BulkAsk, run_not_on_record
 from retouch.transport.documents import bulk_run_from, preview_from

@@ -27,6 +27,7 @@ from retouch.errors import (
     UnknownJob,
 )
 from retouch.json_types import Document, JsonObject
+from retouch.store.jobs import EnqueueResult, refused
 
 Query = Mapping[str, object]
 """
@@ -181,3 +182,13 @@ def error_in(problem: Document) -> RetouchError:
             return QueueFull("of this key", reason, 1, float(problem.get("retry_after_s") or 0))
     faults = [(str(fault["field"]), str(fault["message"])) for fault in problem.get("faults", ())]
     return InvalidEdit(faults or [("request", detail or kind)])
+
+
+def result_of(item: Document, has_own_key: bool) -> EnqueueResult:
+    """Return the result for one item of the gateway's answer to a batch."""
+    if item["problem"]:
+        return refused(error_in(item["problem"]))
+    if item.get("shared"):
+        return EnqueueResult("shared", item["id"])
+    # An idempotency key from us is used by this call alone, so an earlier try of it enqueued the job.
+    return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 
-from retouch.admission import DEFAULT_TENANT, Admission, enqueue_error
+from retouch.admission import Admission, enqueue_error
 from retouch.batches import batched
 from retouch.blobs import BlobMissing, is_thumbnail, thumbnail_name
 from retouch.concurrency import Concurrency, ThreadConcurrency
@@ -14,16 +14,17 @@ from retouch.connections import Connections
 from retouch.errors import UnknownJob
 from retouch.events import Event, Link
 from retouch.json_types import Document, JsonObject
-from retouch.options import JobOptions
+from retouch.options import DEFAULT_TENANT, JobOptions
 from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
 from retouch.states import JobState
 from retouch.store import history
-from retouch.store.audit import AuditLine
+from retouch.store.answers import RawAnswer
+from retouch.store.audit import AuditFilter, AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
-from retouch.store.jobs import EnqueueResult, refused
+from retouch.store.jobs import EnqueueResult
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
@@ -33,16 +34,18 @@ from retouch.tracing import open_tracing
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.documents import (
     audit_line_from,
+    audit_query,
     delivery_from,
     failing_from,
     job_from,
     lane_from,
+    raw_answer_of,
     receiver_from,
     stats_from,
 )
 from retouch.transport.feed_listener import Listener
 from retouch.transport.gateway_bulk import GatewayBulk
-from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, error_in
+from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, result_of
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
 _BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; here characters are counted, for speed
@@ -97,7 +100,7 @@ class GatewayTransport:
         for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
             for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
-                results.append(_result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
+                results.append(result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
         if error := enqueue_error(results):
             raise error
         return results
@@ -135,6 +138,10 @@ class GatewayTransport:
             return await self._get(f"/v1/edits/{job}/timeline")
         except UnknownJob:
             raise not_on_record(job) from None
+
+    async def raw_answer(self, job: str) -> RawAnswer | None:
+        """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
+        return raw_answer_of((await self._timeline(job))["raw_answer"])
 
     async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
         """
@@ -239,9 +246,9 @@ class GatewayTransport:
         """Return the numbers of a lane."""
         return lane_from((await self._get("/v1/status"))[lane])
 
-    async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return up to `limit` lines of the audit since an instant, newest first; the API key must have role `ops`."""
-        return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, {"since": since or None})]
+    async def audit(self, wanted: AuditFilter, limit: int) -> list[AuditLine]:
+        """Return up to `limit` matching lines of the audit, newest first; the API key must have role `ops`."""
+        return [audit_line_from(one) async for one in self._pages("/v1/audit", limit, audit_query(wanted))]
 
     async def ended(self) -> dict[str, int]:
         """Return {state: number of jobs that have ever ended in this state}."""
@@ -321,16 +328,6 @@ def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
         options.pop("tenant", None)
     key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
     return {**edit.fields(), **options, "idempotency_key": key}
-
-
-def _result_of(item: Document, has_own_key: bool) -> EnqueueResult:
-    """Return the result for one item of the gateway's answer."""
-    if item["problem"]:
-        return refused(error_in(item["problem"]))
-    if item.get("shared"):
-        return EnqueueResult("shared", item["id"])
-    # An idempotency key from us is used by this call alone, so an earlier try of it enqueued the job.
-    return EnqueueResult("replayed" if item["replayed"] and has_own_key else "new", item["id"])
 
 
 def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject]]]:

@@ -16,7 +16,8 @@ from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.store import history
-from retouch.store.audit import AuditLine
+from retouch.store.answers import RawAnswer
+from retouch.store.audit import AuditFilter, AuditLine
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.jobs import EnqueueResult
@@ -85,10 +86,13 @@ class Transport(Protocol):
         """Return a job; raise `UnknownJob` if it is not on record."""
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
-        """Return many jobs in the order of their ids; leave out those that are not on record."""
+        """Return the records of `jobs`, in the order of the given ids. Jobs that are not on record are left out."""
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
         """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""
+
+    async def raw_answer(self, job: str) -> RawAnswer | None:
+        """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
 
     async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
         """Return the bytes of one of a job's images; `index` counts from 0, in the order of the job's results."""
@@ -133,8 +137,8 @@ class Transport(Protocol):
         Raises `InvalidEdit` if the endpoint could not read that URL.
         """
 
-    async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return up to `limit` lines of the audit since an instant (Unix seconds), newest first."""
+    async def audit(self, wanted: AuditFilter, limit: int) -> list[AuditLine]:
+        """Return up to `limit` matching lines of the audit, newest first."""
 
     async def ended(self) -> dict[str, int]:
         """Return {state: number of jobs that have ever ended in this state}."""

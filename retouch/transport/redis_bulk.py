@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from retouch.admission import DEFAULT_TENANT
 from retouch.concurrency import Concurrency
 from retouch.connections import SharedConnections
+from retouch.options import DEFAULT_TENANT
 from retouch.query import JobQuery
 from retouch.store.audit import Actor
 from retouch.store.bulk import BulkRequest, BulkRun, Preview, read_request

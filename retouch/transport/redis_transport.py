@@ -23,7 +23,8 @@ from retouch.query import JobQuery
 from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store import history
-from retouch.store.audit import CHANGES, Actor, AuditLine, AuditLog, Surface
+from retouch.store.answers import RawAnswer
+from retouch.store.audit import CHANGES, Actor, AuditFilter, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
@@ -60,7 +61,7 @@ class RedisTransport:
         self._receivers: set[tuple[str, str]] = set()
 
     async def open(self) -> None:
-        """Load the publisher and the blob store now, since that takes long."""
+        """Make the publisher, the blob store and the texts of the scripts now, since that takes long."""
         await self.concurrency.run_blocking(self.connections.warm)
 
     async def close(self) -> None:
@@ -138,9 +139,13 @@ class RedisTransport:
                 # It may have ended after the first look, and nobody would ask for its last event.
                 entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
             events = await self.concurrency.run_blocking(self._events, [(record, entry) for entry in entries])
-        price = self.connections.settings.price_per_call
-        begin = [queued_event(record, price)] if after < 0 else []
+        begin = [queued_event(record, self.connections.settings.price_per_call)] if after < 0 else []
         return begin + events, JobState(record.state).is_final
+
+    async def raw_answer(self, job: str) -> RawAnswer | None:
+        """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
+        with clear_errors():
+            return await self.connections.jobs.raw_answer.awaited(job)
 
     def _events(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
         """Return the events of entries of timelines; this may block, since it signs links with a secret from Redis."""
@@ -256,11 +261,7 @@ class RedisTransport:
         return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """
-        Store a picture, and return a link to it.
-
-        The picture is kept as long as a job that is enqueued now may live and be on record.
-        """
+        """Store a picture for as long as a job that is enqueued now may be on record; return a link to it."""
         with clear_errors():
             await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
         return await self.input_link(name)
@@ -282,11 +283,10 @@ class RedisTransport:
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, name)
 
-    async def audit(self, since: float, limit: int) -> list[AuditLine]:
-        """Return up to `limit` lines of the audit since an instant, newest first."""
-        log = AuditLog(self.connections.blocking_client)
+    async def audit(self, wanted: AuditFilter, limit: int) -> list[AuditLine]:
+        """Return up to `limit` matching lines of the audit, newest first."""
         with clear_errors():
-            return await self.concurrency.run_blocking(log.page, since, "", limit)
+            return await self.concurrency.run_blocking(AuditLog(self.connections.blocking_client).lines, wanted, limit)
 
     async def ended(self) -> dict[str, int]:
         """Return {state: number of jobs that have ever ended in this state}."""

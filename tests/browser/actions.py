@@ -95,13 +95,15 @@ def test_signing_in_by_a_link(visits: Visits, site: Site, by: By, javascript: bo
 @HOWS
 @DOES("POST /console/theme")
 def test_choosing_a_theme(visits: Visits, by: By, javascript: bool) -> None:
-    """The chosen theme replaces the theme of the system, also on the next page."""
+    """The chosen theme replaces the theme of the system, also on the next page, with the colours of such a system."""
     visit = visits(theme="light", javascript=javascript)
     page = visit.open("overview")
     light = page.evaluate("getComputedStyle(document.body).color")
     press(page, page.get_by_role("button", name="Dark"), by)
     page.wait_for_selector("html[data-theme=dark]")
-    assert page.evaluate("getComputedStyle(document.body).color") != light
+    chosen = page.evaluate("getComputedStyle(document.body).color")
+    assert chosen != light
+    assert visits(theme="dark").open("overview").evaluate("getComputedStyle(document.body).color") == chosen
     assert visit.open("jobs").locator("html").get_attribute("data-theme") == "dark"
     visit.assert_quiet()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from tests.browser.conftest import Site, Visits, wait_until
@@ -10,6 +11,18 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 TABS = 20
+QUIET_COLOUR = "getComputedStyle(document.querySelector('.plot-panel .quiet')).color"
+LABEL_COLOUR = """() => {
+  const canvas = document.querySelector('.canvas canvas'), width = 40 * devicePixelRatio;
+  const ink = canvas.getContext('2d').getImageData(0, 0, width, canvas.height).data;
+  let found = [0, 0, 0, 0];
+  for (let at = 0; at < ink.length; at += 4) if (ink[at + 3] > found[3]) found = [...ink.slice(at, at + 4)];
+  return found.slice(0, 3);
+}"""
+INK_AT_THE_EDGE = """[...document.querySelectorAll('.canvas canvas')].filter((canvas) => {
+  const high = Math.round(20 * devicePixelRatio);
+  return canvas.getContext('2d').getImageData(canvas.width - 2, canvas.height - high, 2, high).data.some((one) => one);
+}).length"""
 
 
 def is_shown(page: Page, text: str) -> bool:
@@ -160,6 +173,31 @@ def test_plots_stay_current(visits: Visits, site: Site) -> None:
     page.mouse.move(5, 5)
     assert wait_until(lambda: not moment.inner_text())
     visit.assert_quiet()
+
+
+def test_a_plot_is_drawn_in_the_colours_of_the_theme(visits: Visits) -> None:
+    """The numbers beside a plot have the colour of quiet text, in the theme of the system and in the chosen one."""
+    for theme, chosen in (("light", "auto"), ("dark", "auto"), ("light", "dark")):
+        visit = visits(theme=theme)
+        page = visit.open("overview")
+        page.evaluate(f"document.querySelector('.themes button[value={chosen}]').click()")
+        page.wait_for_selector(f"html[data-theme={chosen}]")
+        page.wait_for_selector(".canvas canvas")
+        wanted = [int(part) for part in re.findall(r"\d+", page.evaluate(QUIET_COLOUR))]
+        found = page.evaluate(LABEL_COLOUR)
+        assert [abs(one - other) <= 24 for one, other in zip(found, wanted, strict=True)] == [True] * 3, (found, wanted)
+        visit.assert_quiet()
+
+
+def test_no_time_below_a_plot_is_cut(visits: Visits) -> None:
+    """The times below the plots end before the edge, in each range and on a telephone."""
+    for view in ("wide", "narrow"):
+        visit = visits(view)
+        for name in ("hour", "day", "days"):
+            page = visit.open(f"/console?range={name}")
+            page.wait_for_selector(".canvas canvas")
+            assert page.evaluate(INK_AT_THE_EDGE) == 0
+        visit.assert_quiet()
 
 
 def test_a_session_that_ends_leads_to_the_sign_in(visits: Visits, site: Site) -> None:

@@ -76,6 +76,17 @@ def test_no_page_scrolls_sideways(visits: Visits, name: str, javascript: bool) -
     visit.assert_quiet()
 
 
+def test_the_name_of_a_setting_is_on_one_line(visits: Visits) -> None:
+    """On the page of a job, wide and narrow, no name of a setting of the edit is broken."""
+    for view in VIEWS:
+        page = visits(view).open("job")
+        names = page.locator("section[aria-labelledby=settings] dt")
+        assert "image_guidance_scale" in names.all_inner_texts()
+        assert {name.evaluate("one => Math.round(one.offsetHeight)") for name in names.all()} == {
+            names.first.evaluate("one => Math.round(parseFloat(getComputedStyle(one).lineHeight))")
+        }
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
     """

@@ -50,7 +50,7 @@ def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
     assert holdings(site.gateway).watchers == 0
 
 
-def test_a_pause_and_a_hidden_page_free_the_stream(visits: Visits, site: Site) -> None:
+def test_a_pause_frees_the_stream(visits: Visits, site: Site) -> None:
     """Paused, a browser holds no stream; live again, it has one."""
     page = visits().open("jobs")
     assert streams(site, 1)

@@ -72,16 +72,16 @@ class AccountStage:
         return AccountStore(store_access(self.queue).client)
 
     def write_file(self) -> None:
-        """
-        Write the key files and the accounts file. The accounts file is replaced as a whole, so that no worker reads
-        half of it.
-        """
+        """Write the key files and the accounts file. Each is replaced as a whole: no worker reads half of one."""
         for account in self.simulators:
-            (self.folder / account).write_text(key_of(account))
+            self._replace_file(account, key_of(account))
         lines = [line for account, table in self.tables.items() for line in _table(account, table)]
-        draft = self.folder / "accounts.new"
-        draft.write_text("\n".join(lines))
-        draft.replace(self.folder / "accounts.toml")
+        self._replace_file("accounts.toml", "\n".join(lines))
+
+    def _replace_file(self, name: str, text: str) -> None:
+        draft = self.folder / f"{name}.new"
+        draft.write_text(text)
+        draft.replace(self.folder / name)
 
     def start_worker(self, concurrency: int = 40) -> None:
         """Start one more worker, and wait until it serves every account of the file."""

@@ -107,7 +107,7 @@ def test_the_image_holds_no_tools_and_no_sources(engine: Engine) -> None:
     assert engine.docker(*run, "retouch", "-c", look) == "0"
 
 
-def test_a_worker_without_a_writable_store_does_not_start(engine: Engine) -> None:
+def test_the_store_needs_a_volume(engine: Engine) -> None:
     """
     In a read-only container without a volume, the blob store cannot be opened, and the error names the setting. With a
     volume, it can be opened.

@@ -1,4 +1,7 @@
-"""`docs/accounts.md` and the README of the GPU example: the table equals the dataclass, and the files are valid."""
+"""
+Accounts in the documentation: the table of fields in `docs/accounts.md` has the fields of `Account`. The examples of
+accounts files, there and in the README of the GPU example, are valid.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,9 @@ OTHERS = {"curl", "docker", "pip", "kill", "celery", "python", "source"}
 
 def commands(block: Block) -> list[list[str]]:
     """
-    Return the words of each command line (`$ …`, with its continuation lines). Assignments of variables come first.
+    Return the words of each command line (`$ …`, with its continuation lines).
+
+    If a line begins with assignments such as `A=b`, these are its first words.
     """
     text = block.code.replace("\\\n", " ")
     return [shlex.split(line[2:], comments=True) for line in text.splitlines() if line.startswith("$ ")]

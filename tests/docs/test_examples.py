@@ -81,6 +81,20 @@ def test_enqueue_many_twice(start: Start, simulator: Simulator, module_worker: A
     assert (charged, simulator.books(totals=True)["charged"]) == (3, 3)
 
 
+def test_enqueue_many_reports_every_job(start: Start, simulator: Simulator, queue: EditQueue) -> None:
+    """A job that is cancelled is reported like a failed one, and the example ends with 1 after it has reported all."""
+    queue.pause()
+    with start(str(EXAMPLES / "enqueue_many.py"), "order-18", simulator.portrait_url, "winter", "sepia") as running:
+        running.wait_for("2 jobs, 0 of them known")
+        for job in queue.jobs(tenant="shop"):
+            job.cancel()
+        code = running.process.wait(60)
+        running._reader.join(5)
+    assert code == 1
+    assert [line.partition(": ")[0] for line in running.lines[1:]] == ["winter", "sepia"]
+    assert all(line.endswith("was cancelled before charge") for line in running.lines[1:])
+
+
 def test_webhook_receiver(start: Start, queue: EditQueue, simulator: Simulator, module_worker: Any) -> None:
     """The example verifies a real webhook and prints its event. A POST without a signature is answered 400."""
     # The secret is made with the receiver, so the address has to be known before: any port that is free now.

@@ -99,14 +99,14 @@ def ids_in(answer: str) -> dict[str, str]:
 
 def test_every_route_has_an_example(gateway_url: str) -> None:
     """Every operation of the OpenAPI description has a curl command on the page."""
-    callers = subprocess.run(
+    description = subprocess.run(
         ["curl", "--silent", "--noproxy", "*", f"{gateway_url}/openapi.json"],
         capture_output=True,
         text=True,
         check=True,
     )
     operations = {
-        (method.upper(), path) for path, item in json.loads(callers.stdout)["paths"].items() for method in item
+        (method.upper(), path) for path, item in json.loads(description.stdout)["paths"].items() for method in item
     }
     assert {one for one in operations if not any(is_example_of(command, *one) for command in COMMANDS)} == set()
 

@@ -95,8 +95,7 @@ def findings() -> set[str]:
                 continue
             for call in ast.walk(function):
                 if isinstance(call, ast.Call) and getattr(call.func, "id", "") in ("bad", "note"):
-                    check = path.stem.removeprefix("of_")
-                    found |= {f"{check}: {what}".replace("…:…", "…") for what in spellings(call.args[1], function)}
+                    found |= {f"{path.stem}: {what}".replace("…:…", "…") for what in spellings(call.args[1], function)}
     return found
 
 

@@ -125,15 +125,15 @@ def test_an_edit_that_takes_long_is_polled(serve: Serve, accounts: Any, simulato
     URL.
     """
     endpoints = endpoints_of(accounts(serve("--edit", "own_function:edit", "--answer-within", "0.05")))
-    outcome, health = held(endpoints).post_edit(asked(simulator))
+    outcome, health, _ = held(endpoints).post_edit(asked(simulator))
     assert isinstance(outcome, Processing)
     assert health == "ok"
-    assert held(endpoints).poll(outcome, asked(simulator), 1.0) == outcome
+    assert held(endpoints).poll(outcome, asked(simulator), 1.0)[0] == outcome
     (tmp_path / "go").touch()
     until = time.monotonic() + 20
     found: Any = outcome
     while isinstance(found, Processing) and time.monotonic() < until:
-        found = held(endpoints).poll(outcome, asked(simulator), 1.0)
+        found, _ = held(endpoints).poll(outcome, asked(simulator), 1.0)
     assert isinstance(found, Ready)
     answer = endpoints.download(found.urls[0])
     assert isinstance(answer, Answer)
@@ -148,7 +148,7 @@ def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Si
     endpoint = held(endpoints_of(accounts(serve(*options))))
     for _ in range(2):
         assert isinstance(endpoint.post_edit(asked(simulator))[0], Processing)
-    outcome, health = endpoint.post_edit(asked(simulator))
+    outcome, health, _ = endpoint.post_edit(asked(simulator))
     assert isinstance(outcome, Busy)
     assert (outcome.code, outcome.wait_s, health) == ("queue_full", 1.0, "full")
     (tmp_path / "go").touch()
@@ -163,15 +163,15 @@ def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulat
     endpoint = held(endpoints_of(path))
     (tmp_path / "go").touch()
     wrong = {**asked(simulator).edit, "steps": 0, "prompt": " "}
-    outcome, _ = endpoint.post_edit(JobSpec("acme", wrong, 3_600.0))
+    outcome, *_ = endpoint.post_edit(JobSpec("acme", wrong, 3_600.0))
     assert outcome == Refused(
         "validation", "prompt: The prompt field is required.; steps: The steps must be between 1 and 50."
     )
-    outcome, _ = endpoint.post_edit(JobSpec("acme", {**asked(simulator).edit, "init_image": "http://10.0.0.1/"}, 60.0))
+    outcome, *_ = endpoint.post_edit(JobSpec("acme", {**asked(simulator).edit, "init_image": "http://10.0.0.1/"}, 60.0))
     assert outcome == Refused("image_unfetchable", "Unable to fetch image from provided URL")
     assert isinstance(endpoint.post_edit(asked(simulator, "fail"))[0], Failed)
     (tmp_path / "gpu.key").write_text("sk-another-key")
-    outcome, _ = held(endpoints_of(path)).post_edit(asked(simulator))
+    outcome, *_ = held(endpoints_of(path)).post_edit(asked(simulator))
     assert outcome == Refused("bad_key", "Invalid Api Key")
 
 

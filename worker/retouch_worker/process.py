@@ -8,7 +8,6 @@ has not accepted five seconds later are given up, and the log names each item.
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Collection
 from functools import cached_property
@@ -18,6 +17,7 @@ import redis
 
 from retouch.accounts import Account, accounts_of
 from retouch.blobs import BlobStore, open_blobs
+from retouch.open_files import allow_open_files
 from retouch.policy import RetryPolicy
 from retouch.publisher import Publisher
 from retouch.settings import Settings
@@ -33,6 +33,7 @@ from retouch.store.receivers import ReceiverStore
 from retouch.store.redis_client import connect
 from retouch.store.redis_commands import Client
 from retouch.store.redis_retry import RedisRetry, trouble
+from retouch.store.scripts import compose_all
 from retouch.tracing import open_tracing
 from retouch_worker.bulk import BulkRunner
 from retouch_worker.deliveries.attempt import DeliveryDependencies
@@ -153,7 +154,8 @@ class WorkerProcess:
 
         `edits` says whether this process works on lane `edits` and therefore needs keys of the endpoint.
         """
-        _allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
+        compose_all()
+        allow_open_files(_FILES_PER_CONNECTION * self.connections + _OTHER_FILES)
         if edits:
             self._report_missing_keys()
         if self._open_gates():
@@ -265,15 +267,3 @@ def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
 
 def _log_lost_messages(messages: int, error: BaseException) -> None:
     log.warning("broker_away", messages=messages, error=type(error).__name__)
-
-
-def _allow_open_files(wanted: int) -> None:
-    """
-    Raise the soft limit of open files to `wanted`, or to the hard limit if that is lower.
-
-    A call in flight has two sockets and a file open; pooled connections need more.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    target = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < target:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

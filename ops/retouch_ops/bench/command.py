@@ -12,6 +12,7 @@ from retouch_ops.bench import (
     backlog_depth,
     bulk_enqueue,
     bulk_neighbour,
+    bulk_replay,
     enqueue_latency,
     gateway,
     idle_commands,
@@ -37,6 +38,7 @@ MEASUREMENTS: dict[str, Callable[[Harness, Scale], list[Row]]] = {
     "retries": retry_load.measure,
     "million": million.measure,
     "neighbour": bulk_neighbour.measure,
+    "replay": bulk_replay.measure,
 }
 
 

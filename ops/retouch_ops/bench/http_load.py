@@ -22,7 +22,7 @@ def post_many(url: str, body: bytes, secret: str, *, requests: int, connections:
     """
     POST the same JSON body `requests` times, and return the figures.
 
-    Each of the connections sends one request after the other.
+    Each of the connections sends one request after the other, until all are sent.
     """
     return asyncio.run(_post_many(url, _message("POST", url, secret, body), requests, connections))
 
@@ -30,10 +30,11 @@ def post_many(url: str, body: bytes, secret: str, *, requests: int, connections:
 async def _post_many(url: str, message: bytes, requests: int, connections: int) -> Load:
     times: list[float] = []
     statuses: list[bytes] = []
+    left = iter(range(requests))  # one for all connections
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
-        for _ in range(requests // connections):
+        for _ in left:
             began_at = time.perf_counter()
             writer.write(message)
             head = await reader.readuntil(b"\r\n\r\n")

@@ -160,7 +160,8 @@ def _add_receivers(client: Client) -> None:
                 identity = receiver(number)
                 for name, value in (("secret", "s"), ("tenant", CROWDED), ("url", f"https://r.example/{number}")):
                     pipe.hset(keys.receiver(identity), name, value)
-                pipe.sadd("rt:receivers", identity).sadd(keys.receivers_by_tenant(CROWDED), identity)
+                for index in (keys.RECEIVERS, keys.receivers_by_tenant(CROWDED)):
+                    pipe.zadd(index, {identity: 0})
                 pipe.zadd(keys.RECEIVERS_OF_JOBS, {identity: time.time()})
             pipe.execute()
     for number in range(0, CROWD, 10):

@@ -29,7 +29,7 @@ class Identity:
 
     @classmethod
     def of(cls, request: Mapping[str, object]) -> Identity:
-        """Return the three names of a request body. The API key in the body does not change them."""
+        """Return the three values that identify a request body. The API key in the body does not change them."""
         prompt = str(request.get("prompt", ""))
         body = json.dumps([_normalized(request.get(name)) for name in _NAMED])
         token, digest = _TOKEN.search(prompt), _sha256(body)

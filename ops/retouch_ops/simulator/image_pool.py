@@ -70,7 +70,9 @@ class Cache(Generic[V]):
         try:
             return await asyncio.shield(entry[1])
         except Exception:
-            self._entries.pop(key, None)
+            # A caller that wakes up late must not drop the value that another has begun to make meanwhile.
+            if self._entries.get(key) is entry:
+                del self._entries[key]
             raise
 
     def _drop_oldest(self) -> None:

@@ -86,7 +86,7 @@ class Simulator:
 
     @property
     def fetch_url(self) -> str:
-        """The URL of fetches without the id: append `/` and the id of a processing answer."""
+        """The URL to fetch results from: append `/` and the id from an answer with status `processing`."""
         return f"{self.url}/api/v3/fetch"
 
     @property

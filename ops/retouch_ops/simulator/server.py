@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import socket
 import sys
 
 import uvicorn
 
+from retouch.open_files import allow_open_files
 from retouch_ops.simulator.app import make_simulator
 from retouch_ops.simulator.config import SimulatorConfig
 from retouch_ops.simulator.fault_transport import SocketProtocol
@@ -46,7 +46,7 @@ def serve(address: str, port: int, config: SimulatorConfig, *, with_parent: bool
 
     Raises `OSError` if it cannot listen on the address.
     """
-    _allow_many_files()
+    allow_open_files(8192)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listener = socket.create_server((address, port), family=family, backlog=2048)
     host = f"[{address}]" if ":" in address else address
@@ -63,10 +63,3 @@ def serve(address: str, port: int, config: SimulatorConfig, *, with_parent: bool
     url = f"http://{host}:{listener.getsockname()[1]}"
     with contextlib.suppress(KeyboardInterrupt):
         _Server(settings, url, with_parent).run([listener])
-
-
-def _allow_many_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 8192 if hard == resource.RLIM_INFINITY else min(hard, 8192)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from retouch.admission import DEFAULT_TENANT
 from retouch.errors import RetouchError
+from retouch.options import DEFAULT_TENANT
 from retouch.settings import Settings
 from retouch.store.console_sessions import ConsoleSessions
 from retouch.store.redis_client import connect

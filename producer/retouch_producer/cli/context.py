@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from retouch.admission import DEFAULT_TENANT
 from retouch.client import EditQueue
 from retouch.connections import Connections
 from retouch.errors import SettingsError, StoreUnavailable
 from retouch.events import Event
+from retouch.options import DEFAULT_TENANT
 from retouch.settings import Settings
 from retouch.store import history
+from retouch.store.answers import RawAnswer
 from retouch.store.audit import Actor
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.ledger import By, UsageRow
@@ -98,6 +99,10 @@ class CommandContext:
     def events(self, job: str, after: int = -1) -> tuple[list[Event], bool]:
         """Return the events of a job with a sequence number above `after`, and whether the job has ended."""
         return run_sync(self.transport.timeline(job, after))
+
+    def raw_answer(self, job: str) -> RawAnswer | None:
+        """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
+        return run_sync(self.transport.raw_answer(job))
 
     def ended(self) -> dict[str, int]:
         """Return how many jobs have ever ended, by state."""

@@ -14,6 +14,9 @@ Since = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="An age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds."),
 ]
+Until = Annotated[
+    str | None, typer.Option("--until", metavar="TIME", help="Before this time, in one of the forms of --since.")
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=100_000, help="Maximum number of entries.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Ids; - reads them from standard input.")]
 OptionalIds = Annotated[

@@ -35,8 +35,15 @@ def since(text: str | None) -> float:
 
     The text is an age (`90s`, `15m`, `1h`, `2d`, `1w`), an ISO 8601 time or Unix seconds. Raises `UsageError`.
     """
-    if text is None:
-        return 0.0
+    return 0.0 if text is None else _instant(text, "--since")
+
+
+def until(text: str | None) -> float:
+    """Return the time in a text of the forms of `since`, as Unix seconds; infinity for None. Raises `UsageError`."""
+    return float("inf") if text is None else _instant(text, "--until")
+
+
+def _instant(text: str, option: str) -> float:
     if ago := _AGO.fullmatch(text):
         return time.time() - float(ago["count"]) * _UNIT_S[ago["unit"]]
     value = number(text)
@@ -48,7 +55,7 @@ def since(text: str | None) -> float:
     except (ValueError, OverflowError):
         pass
     raise UsageError(
-        f"--since: expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds, got {text[:40]!r}"
+        f"{option}: expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds, got {text[:40]!r}"
     )
 
 

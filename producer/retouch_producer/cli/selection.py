@@ -1,20 +1,16 @@
-"""Reads the jobs and deliveries that the filters of a command select."""
+"""Reads the jobs that the filters of a command select."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 
-from retouch.batches import batched
 from retouch.query import JobQuery, parse_query
 from retouch.states import JobState
-from retouch.store.deliveries import DeliveryRecord
 from retouch.store.records import JobRecord
 from retouch.sync_async import iterate_sync
 from retouch_producer.cli.context import CommandContext
 from retouch_producer.cli.errors import UsageError
-
-_PAGE = 200
 
 
 def job_query(text: str | None, state: str | None, tenant: str | None, since: float) -> JobQuery:
@@ -38,17 +34,3 @@ def jobs(
     `on_page` is called after each page with the number of index entries that were read for it.
     """
     return iterate_sync(context.transport.jobs(query, None, limit, on_page))
-
-
-def deliveries(
-    context: CommandContext, since: float, matches: Callable[[DeliveryRecord], bool], *, dead: bool
-) -> Iterator[DeliveryRecord]:
-    """
-    Yield the deliveries for which `matches` returns true, newest first.
-
-    Without `dead`, only deliveries that were made at `since` (Unix seconds) or later are read. With `dead`, only
-    deliveries that became dead at `since` or later are read.
-    """
-    store = context.connections.deliveries
-    for page in batched(store.ids(dead=dead, since=since), _PAGE):
-        yield from (record for record in store.records(page) if matches(record))

@@ -20,6 +20,7 @@ from retouch.store.ledger import Ledger
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
+from retouch.store.scripts import compose_all
 from retouch.store.tenants import ApiKey, TenantStore
 from retouch.tracing import open_tracing
 from retouch_producer.documents import Document, job_document
@@ -49,6 +50,7 @@ class Dependencies:
     """
 
     def __init__(self, settings: Settings) -> None:
+        compose_all()
         self.settings = settings
         self.connections = Connections(settings, open_tracing(settings, "retouch-gateway"))
         self.client = self.connections.client
@@ -94,17 +96,21 @@ class Dependencies:
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}
 
-    def slows_others(self, tenant: str, is_large: bool = False) -> bool:
+    def slows_others(self, tenant: str | None, is_large: bool = False) -> bool:
         """
-        Return whether a request of a tenant would make other active tenants slow.
+        Return whether a request would make other active tenants slow.
 
-        A large request would. So would any request of a tenant that uses much more of this process than another tenant,
-        or that had many requests in this process at once within the last seconds.
+        A request does if its tenant uses much more of this process than another tenant, or had many requests in this
+        process at once within the last seconds. A large request does if it comes from a caller whose key this process
+        has not seen yet; `tenant` is None then.
         """
-        if self.request_limiter.count(tenant) >= CROWD and not self.load.is_alone(tenant):
+        if self.load.is_alone(tenant or ""):
+            return False
+        if tenant is None:
+            return is_large
+        if self.request_limiter.count(tenant) >= CROWD:
             self._crowded[tenant] = True
-        is_busy = tenant in self._crowded or self.load.is_busy(tenant)
-        return is_busy or (is_large and not self.load.is_alone(tenant))
+        return tenant in self._crowded or self.load.is_busy(tenant)
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
         """Write one line to the audit, with this API key as the one that made the change."""

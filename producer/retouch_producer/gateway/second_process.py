@@ -9,24 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import sys
+import time
 from collections import Counter
 from contextlib import suppress
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 
+from retouch.open_files import allow_open_files
 from retouch.settings import Settings
 from retouch_producer.gateway.app import make_gateway
 from retouch_producer.gateway.busy_tenants.handover import Report
 from retouch_producer.gateway.dependencies import Dependencies
 from retouch_producer.gateway.http.http1 import Http1Protocol
-from retouch_producer.gateway.server import configured
+from retouch_producer.gateway.server import OPEN_FILES, configured
 
 _REPORT_EVERY_S = 0.25
+_BODY_WITHIN_S = 5.0
+_SPARE_DESCRIPTORS = 100
 
 
 class HandedOver(Http1Protocol):
@@ -46,6 +49,33 @@ class HandedOver(Http1Protocol):
         super().on_headers_complete()
         if self.cycle is not None:
             self.cycle.keep_alive = False
+            self.cycle.transport = cast("asyncio.Transport", LastAnswer(self))
+
+    def on_message_complete(self) -> None:
+        """End the body of the request, and the connection if the request was answered before."""
+        super().on_message_complete()
+        if self.cycle is not None and self.cycle.response_complete:
+            self.transport.close()
+
+
+class LastAnswer:
+    """What a request's cycle uses of the transport. The connection closes once the request's body was received."""
+
+    def __init__(self, connection: HandedOver) -> None:
+        self._connection = connection
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer."""
+        self._connection.transport.write(data)
+
+    def close(self) -> None:
+        """Close the connection: now, or when the client has sent its body, but within a few seconds."""
+        transport = self._connection.transport
+        if self._connection.cycle.more_body:
+            # If bytes arrive on a closed connection, the client may lose the answer.
+            self._connection.loop.call_later(_BODY_WITHIN_S, transport.close)
+        else:
+            transport.close()
 
 
 class HandedOverServer(uvicorn.Server):
@@ -55,6 +85,7 @@ class HandedOverServer(uvicorn.Server):
         super().__init__(config)
         self._dependencies, self._channel, self._tasks = dependencies, channel, set[asyncio.Task[None]]()
         self._used: dict[str, float] = {}
+        self._most = max(1, allow_open_files(OPEN_FILES) // 2 - _SPARE_DESCRIPTORS)
         dependencies.load.on_note = self._note_use
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -77,22 +108,25 @@ class HandedOverServer(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     def _take(self) -> None:
-        """Take the connections that wait in the channel."""
+        """Take the connections that wait in the channel, as far as this process may open files for them."""
+        loop = asyncio.get_running_loop()
         while True:
+            if len(self.server_state.connections) + len(self._tasks) >= self._most:
+                loop.remove_reader(self._channel)
+                loop.call_later(_REPORT_EVERY_S, loop.add_reader, self._channel, self._take)
+                return
             try:
                 byte, descriptors, _, _ = socket.recv_fds(self._channel, 1, 2, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
+            except ConnectionResetError:  # the gateway has ended, and left reports unread
+                byte, descriptors = b"", []
             if not byte:
-                asyncio.get_running_loop().remove_reader(self._channel)
+                loop.remove_reader(self._channel)
                 self.should_exit = True
                 return
-            if len(descriptors) == 2:
-                connection, received = descriptors
-                self._start(self._serve_connection(connection, _content(received)))
-            else:  # this process has too many open files
-                for descriptor in descriptors:
-                    os.close(descriptor)
+            connection, received = descriptors
+            self._start(self._serve_connection(connection, _content(received)))
 
     async def _serve_connection(self, connection: int, received: bytes) -> None:
         def protocol() -> HandedOver:
@@ -108,11 +142,17 @@ class HandedOverServer(uvicorn.Server):
 
     async def _report(self) -> None:
         """Report every quarter of a second what was done since; the first report is empty."""
-        reported = Counter[tuple[str, int]]()
+        reported, cpu_s = Counter[tuple[str, int]](), time.process_time()
         while True:
             answers, used = Counter(self._dependencies.requests), dict(self._used)
             self._used.clear()
-            report = Report(used=list(used.items()), answers=[(*key, n) for key, n in (answers - reported).items()])
+            # Requests wait here for the CPU, at low priority. What a tenant used is its share of what the process got.
+            cpu_before, cpu_s = cpu_s, time.process_time()
+            share = min(1.0, (cpu_s - cpu_before) / (sum(used.values()) or 1.0))
+            report = Report(
+                used=[(tenant, seconds * share) for tenant, seconds in used.items()],
+                answers=[(*key, n) for key, n in (answers - reported).items()],
+            )
             reported = answers
             with suppress(OSError):  # the gateway has ended: so will this process
                 self._channel.sendall(json.dumps(report).encode() + b"\n")

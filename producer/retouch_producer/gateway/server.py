@@ -12,6 +12,7 @@ from contextlib import suppress
 import uvicorn
 from fastapi import FastAPI
 
+from retouch.open_files import allow_open_files
 from retouch.settings import Settings
 from retouch_producer.gateway.app import make_gateway
 from retouch_producer.gateway.busy_tenants.connection import movable_connection
@@ -19,6 +20,8 @@ from retouch_producer.gateway.busy_tenants.handover import SecondProcess
 from retouch_producer.gateway.dependencies import Dependencies
 
 DRAIN_S = 3
+OPEN_FILES = 16_384
+"""The open files that a process asks for: each connection is one, and so is each that it opens to other servers."""
 _SWITCH_EVERY_S = 0.0005
 _COLLECT_AFTER = (2_000, 10, 1_000)
 _STARTUP_FAILED = 3
@@ -49,6 +52,7 @@ def configured(
     # next to nothing: reference counts free what a request leaves. So it comes rarely, and leaves out what stays.
     gc.set_threshold(*_COLLECT_AFTER)
     gc.freeze()
+    allow_open_files(OPEN_FILES)
     # This library logs the headers of uploads, which may hold customers' data.
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     return uvicorn.Config(

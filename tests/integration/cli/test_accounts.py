@@ -106,6 +106,30 @@ def test_nothing_to_test() -> None:
     assert (ended.code, ended.out) == (0, "main: is not closed; nothing was tested\n")
 
 
+@pytest.mark.parametrize(("command", "mode"), [("pause", "paused"), ("drain", "draining")])
+def test_a_paused_account_is_not_open(client: Any, kit: LaneKit, command: str, mode: str) -> None:
+    """
+    `accounts test` exits with 1 for an account that is paused or draining. So it does if the endpoint closed the
+    account too and the test has passed.
+    """
+    typed("accounts", command, "main")
+    advice = f"{mode}, `retouch accounts resume main` ends that"
+    ended = typed("accounts", "test", "main")
+    assert (ended.code, ended.out) == (1, f"main: is {advice}; nothing was tested\n")
+    kit.enqueue(kit.new("acme"), kit.new("acme"), kit.new("acme"))
+    close(client, "main")
+
+    def open_it() -> None:
+        if eventually(lambda: client.hget(keys.account_gate("main"), "open_until") == "0"):
+            client.hdel(keys.account_gate("main"), "closed", "closed_at")
+
+    answering = threading.Thread(target=open_it)
+    answering.start()
+    ended = typed("accounts", "test", "main", "--wait-s", 20)
+    answering.join()
+    assert (ended.code, ended.out) == (1, f"main: the test has passed, but it is {advice}\n")
+
+
 def test_no_job_is_waiting_for_the_test(client: Any) -> None:
     """
     While no job waits, `accounts test` prints that the next job is let through. It exits with 1, since the answer is

@@ -112,7 +112,7 @@ def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -
     assert typed("job", "ed_nowhere").code == 2
 
 
-def test_cancel_tells_of_each_and_reads_ids_from_standard_input(queue: EditQueue) -> None:
+def test_cancel_reports_each_job_and_reads_ids_from_standard_input(queue: EditQueue) -> None:
     """
     `cancel` exits with 0 if all jobs were cancelled, with 1 if one had ended before, and with 2 if an id is unknown.
     With `-` it reads the ids from standard input.
@@ -251,7 +251,7 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
     assert typed("watch", "ed_nowhere").code == 2
 
 
-def test_watch_tells_of_all_jobs_from_now_on(queue: EditQueue) -> None:
+def test_watch_prints_the_events_of_all_jobs_from_now_on(queue: EditQueue) -> None:
     """Without ids, `watch` reads the new events of all jobs. Its iterator yields None while there is no new event."""
     queue.enqueue(EDIT).cancel()
     job = queue.enqueue(EDIT)

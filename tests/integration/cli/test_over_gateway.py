@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from retouch.store import keys
+from retouch.store.audit import Actor, AuditLog
 from retouch.store.lanes import Lanes
 from retouch.store.tenants import TenantStore
 from retouch_ops.demo import PHOTO
@@ -57,6 +58,7 @@ def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: Running
     assert [(one["id"], one["tenant"], one["state"]) for one in listed] == [(job, "acme", "succeeded")]
     shown = typed("job", job, "--json").json
     assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert json.loads(shown["raw_answer"]["text"])["status"] == "success"
     assert shown["result"]["url"].endswith(f"/v1/edits/{job}/image")
     assert shown["result"]["thumbnail_url"].endswith(f"/v1/edits/{job}/thumbnail")
 
@@ -216,3 +218,15 @@ def test_several_images_are_saved(key: str, simulator: Simulator, module_worker:
     assert (folder / "a-2_.png").read_bytes() == before
     refused = typed("edit", simulator.portrait_url, "x", "--samples", "17")
     assert (refused.code, "samples: expected a whole number from 1 to 16, got '17'" in refused.err) == (2, True)
+
+
+def test_the_audit_is_filtered(key: str, client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a gateway, `retouch audit` passes its filters on, and needs a key of role ops."""
+    log, (_, secret) = AuditLog(client), TenantStore(client).create_key("staff", "ops", "test")
+    log.record(Actor("http", "key_1", "anna", "ops"), "bulk.cancel", "acme")
+    log.record(Actor("cli"), "bulk.replay", "other")
+    assert typed("audit").code == 1
+    monkeypatch.setenv("RETOUCH_API_KEY", secret)
+    options = ("--action", "bulk", "--actor", "anna", "--tenant", "acme", "--since", "1h", "--until", "2999-01-01")
+    assert [line["action"] for line in typed("audit", *options, "--json").json] == ["bulk.cancel"]
+    assert typed("audit", "--until", "1h", "--json").json == []

@@ -261,14 +261,13 @@ def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
 
 
 def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
-    """`jobs` lists all jobs, or the jobs of a state, or those since an instant, up to a limit."""
+    """`jobs` lists all jobs, newest first, or the jobs of a state, or those since an instant, up to a limit."""
     queue.pause()
-    jobs = queue.enqueue_many([edit] * 5)
+    jobs = [queue.enqueue(edit) for _ in range(5)]
     jobs[1].cancel()
-    ids = [job.id for job in queue.jobs()]
-    assert sorted(ids) == sorted(job.id for job in jobs)
+    assert [job.id for job in queue.jobs()] == [job.id for job in reversed(jobs)]
     assert [job.id for job in queue.jobs(state="cancelled")] == [jobs[1].id]
-    assert len(list(queue.jobs(limit=2))) == 2
+    assert [job.id for job in queue.jobs(limit=2)] == [jobs[4].id, jobs[3].id]
     assert list(queue.jobs(since=time.time() + 60)) == []
     assert len(list(queue.jobs(tenant=None))) == 5
 

@@ -36,9 +36,9 @@ def settings(redis_url: str, broker: Proxy) -> Settings:
     )
 
 
-def items(client: Any) -> list[str]:
-    """Return the items in the messages of lane `deliveries`, newest first."""
-    bodies = [json.loads(text)["body"] for text in client.lrange("rt:broker:deliveries", 0, -1)]
+def items(client: Any, lane: str) -> list[str]:
+    """Return the items in the messages of a lane, newest first."""
+    bodies = [json.loads(text)["body"] for text in client.lrange(f"rt:broker:{lane}", 0, -1)]
     return [json.loads(b64decode(body))[0][0] for body in bodies]
 
 
@@ -52,7 +52,7 @@ def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> No
     for start in range(0, 2 * _LONGEST_LIST, 500):
         publisher.publish([("deliveries", f"dl_{number}") for number in range(start, start + 500)])
         assert client.llen("rt:broker:deliveries") <= _LONGEST_LIST
-    newest = items(client)
+    newest = items(client, "deliveries")
     assert newest == [f"dl_{2 * _LONGEST_LIST - 1 - at}" for at in range(len(newest))]
     assert len(newest) >= _LONGEST_LIST // 2
     assert client.llen("rt:broker:edits") == 1
@@ -73,7 +73,8 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
     """
-    Messages to a silent broker are dropped and reported. Later calls return at once, until the broker answers again.
+    Messages to a silent broker are dropped and reported. Until the broker answers again, later calls return at once,
+    and their messages are dropped too; these are reported once it answers.
     """
     lost: list[tuple[int, str]] = []
     store: Any = connect(settings)
@@ -87,12 +88,15 @@ def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settin
         publisher.publish([("edits", "ed_4")])
     assert len(lost) == 1, "it was asked again at once"
     broker.heal()
+    sent = list[str]()
 
     def arrives() -> bool:
-        publisher.publish([("edits", "ed_5")])
-        return int(store.llen("rt:broker:edits")) >= 2
+        sent.append(f"ed_late_{len(sent)}")
+        publisher.publish([("edits", sent[-1])])
+        return sent[-1] in items(store, "edits")
 
     assert eventually(arrives)
+    assert lost == [(2, "TimeoutError"), (50 + len(sent) - 1, "TimeoutError")]
     store.delete("rt:broker:edits")
     publisher.close()
     store.close()

@@ -43,7 +43,8 @@ def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_bo
 
 def test_filters_and_pages(people: People, client: Any) -> None:
     """
-    The page can be filtered by action, key, surface and time. The link to older lines continues where the page ends.
+    The page can be filtered by action, key, surface, tenant and time. The link to older lines continues where the page
+    ends.
     """
     log, ops = AuditLog(client), people("staff", "ops")
     for number in range(60):
@@ -53,6 +54,7 @@ def test_filters_and_pages(people: People, client: Any) -> None:
     assert actions_of(ops.text("/console/audit?action=bulk")) == ["bulk.replay"]
     assert actions_of(ops.text("/console/audit?actor=cli")) == ["bulks.odd", "bulk.replay"]
     assert len(actions_of(ops.text("/console/audit?actor=key_a"))) == 50
+    assert actions_of(ops.text("/console/audit?tenant=acme")) == ["bulk.replay"]
     assert actions_of(ops.text("/console/audit?actor=anna&action=bulk")) == []
     assert actions_of(ops.text("/console/audit?since=2999-01-01")) == []
     assert actions_of(ops.text("/console/audit?until=2020-01-01")) == []

@@ -71,8 +71,8 @@ def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers:
     assert run in ops.text("/console/bulk")
     shown = callers("staff", "ops").get(f"/v1/bulk/{run.rpartition('/')[2]}").json()
     assert (shown["outcomes"], shown["by"]["surface"]) == ({"cancelled": 5}, "console")
-    assert eventually(lambda: len(AuditLog(client).page()) == 3, within_s=10.0)
-    lines = [(line.action, line.actor.surface) for line in AuditLog(client).page() if line.action.startswith("bulk.")]
+    assert eventually(lambda: len(AuditLog(client).lines()) == 3, within_s=10.0)
+    lines = [(line.action, line.actor.surface) for line in AuditLog(client).lines() if line.action.startswith("bulk.")]
     assert lines == [("bulk.done", "console"), ("bulk.cancel", "console")]
     replay = words_of(ops.get("/console/bulk/preview", params={"action": "replay", **bar}).text)
     assert "jobs 5 resume free 0 calls at most 10" in replay
@@ -112,7 +112,7 @@ def test_an_abort_half_way(people: People, queue: EditQueue, client: Any) -> Non
     assert f"{done:,} of 3,000 jobs" in words_of(ops.text(run))
     assert len(list(queue.jobs("state:cancelled", limit=5_000))) == done
     assert "The run was over before" in words_of(ops.post(f"{run}/abort").text)
-    assert AuditLog(client).page()[0].action == "bulk.abort"
+    assert AuditLog(client).lines()[0].action == "bulk.abort"
     cancelled = ops.get("/console/bulk/preview", params={"action": "cancel", "q": "tag:n=1"}).text
     assert is_over(ops, confirmed(ops, cancelled))
 

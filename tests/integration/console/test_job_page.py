@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from retouch.outcomes import Fail, Succeed
+from retouch.store.answers import RawAnswer
 from tests.gateway_process import Callers
 from tests.integration.conftest import ParsedEdit
 from tests.integration.console.conftest import People, words_of
@@ -29,6 +30,42 @@ def test_the_views_of_the_pictures(people: People, callers: Callers, edit_body: 
     assert 'type="range"' not in difference
     assert "Four times as bright" in difference
     assert person.get(f"{address}?view=odd").status_code == 422
+
+
+def test_the_raw_answer(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
+    """
+    The page shows the endpoint's last answer as text: its JSON indented, its markup escaped. The API returns the same
+    to the tenant's keys; another tenant sees neither.
+    """
+    api = callers("acme")
+    job = api.post("/v1/edits", edit_body()).json()["id"]
+    assert "Raw answer" not in people().text(f"/console/jobs/{job}")
+    assert api.get(f"/v1/edits/{job}/timeline").json()["raw_answer"] is None
+    claim = kit.claim(job)
+    kit.jobs.intend(claim)
+    text = f'{{"status": "error", "message": "{MARKUP}"}}'
+    kit.jobs.answer(claim, "failed", None, raw=RawAnswer(503, text))
+    page = people().text(f"/console/jobs/{job}")
+    assert '<details class="panel act" id="raw-answer">' in page
+    assert "HTTP 503 to the POST of" in words_of(page)
+    assert "{\n  &#34;status&#34;: &#34;error&#34;,\n" in page
+    assert "<script>alert" not in page
+    shown = api.get(f"/v1/edits/{job}/timeline").json()
+    assert shown["raw_answer"] == {"fence": claim.fence, "status": 503, "text": text, "cut": False}
+    assert [charge["fence"] for charge in shown["charges"]] == [claim.fence]
+    assert callers("globex").get(f"/v1/edits/{job}/timeline").status_code == 404
+    assert people("globex").get(f"/console/jobs/{job}").status_code == 404
+
+
+def test_a_cut_raw_answer(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
+    """The page says that an answer was cut, and shows it unchanged."""
+    job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
+    claim = kit.claim(job)
+    kit.jobs.intend(claim)
+    kit.jobs.answer(claim, "failed", None, raw=RawAnswer(200, '{"status": "fai', is_cut=True))
+    page = people().text(f"/console/jobs/{job}")
+    assert "{&#34;status&#34;: &#34;fai</pre>" in page
+    assert "only the first 4 kB are kept" in words_of(page)
 
 
 def test_other_runs_of_the_same_picture(

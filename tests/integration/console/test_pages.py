@@ -200,7 +200,7 @@ def test_changes_are_in_the_audit(people: People, callers: Callers, edit_body: P
     ops.post("/console/lanes/edits/pause")
     ops.post("/console/tenants/acme/limits", weight="2")
     people("acme").post("/console/lanes/edits/resume")
-    lines = AuditLog(client).page()
+    lines = AuditLog(client).lines()
     assert [(line.action, line.tenant, line.actor.surface) for line in reversed(lines)] == [
         ("edit.cancel", "acme", "console"),
         ("lane.pause", "", "console"),
@@ -301,6 +301,15 @@ def test_redelivery(people: People, kit: LaneKit, sink: Sink) -> None:
     assert "HTTP 500" in person.text(f"/console/deliveries/{delivery}")
     assert "It is sent again now." in words_of(person.post(f"/console/deliveries/{delivery}/redeliver").text)
     assert people("globex").get(f"/console/deliveries/{delivery}").status_code == 404
+
+
+def test_a_delivery_that_is_gone_is_not_redelivered(people: People, kit: LaneKit, client: Any, sink: Sink) -> None:
+    """If the state of a delivery is no longer on record, its redelivery is answered 404 and changes nothing."""
+    kit.fail_delivery("acme", sink.url, DeliveryOutcome(500, excerpt="no"))
+    (delivery,) = kit.deliveries.ids()
+    client.delete(f"rt:deliveries:state:{delivery}")
+    assert people().post(f"/console/deliveries/{delivery}/redeliver").status_code == 404
+    assert not client.exists(f"rt:deliveries:state:{delivery}")
 
 
 def test_limits_of_a_tenant(people: People, callers: Callers) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from retouch.egress import guarded_session, http
+from retouch.egress import http
 from retouch.egress.http import download, make_session, send
 from tests.integration.faulty_servers import (
     LOOPBACK,
@@ -118,7 +118,6 @@ def test_tls_with_a_known_certificate(tmp_path: Path, monkeypatch: pytest.Monkey
     With a trusted certificate, three requests are answered over one connection. A body that comes byte by byte ends at
     the deadline.
     """
-    monkeypatch.setattr(guarded_session, "REUSE_WITHIN_S", 60.0)  # a busy machine needs long between two requests
     context, ca_file = certificate(tmp_path, "127.0.0.1")
     with make_session(LOOPBACK, 4, ca_file) as session:
         with RawServer(answering(answer(b"safe")), context) as server:

@@ -6,8 +6,6 @@ import json
 import logging
 import select
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +14,12 @@ from typing import Any
 import pytest
 import requests
 
-from retouch.egress.deadline import Deadline
-from retouch.egress.http import Answer, Trouble, send
+from retouch.egress import guarded_session
+from retouch.egress.http import send
 from tests.integration.faulty_servers import (
     RawServer,
     answer,
     answering,
-    cut,
     full_backlog,
     got,
     post,
@@ -32,7 +29,6 @@ from tests.integration.faulty_servers import (
     then_reset,
     trouble,
 )
-from tests.process_watch import eventually
 
 Script = Callable[[RawServer, socket.socket], None]
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -48,54 +44,6 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
     assert head.startswith(b"POST /a?b=%C3%BC HTTP/1.1\r\n")
     assert {b"Accept-Encoding: identity", b"Content-Type: application/json"} <= set(head.split(b"\r\n"))
     assert len(server.requests) == 1
-
-
-@pytest.mark.parametrize(
-    ("stage", "script"),
-    [
-        ("silence", then_hold()),
-        ("half a status line", then_hold(b"HTTP/1.1 2")),
-        ("half the headers", then_hold(b"HTTP/1.1 200 OK\r\nContent-Len")),
-        ("half a body", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")),
-        ("half a chunk", then_hold(CHUNKED + b"5\r\nhal")),
-        ("no end", then_hold(b"HTTP/1.1 200 OK\r\n\r\nand on")),
-        ("a status line in drips", then_hold(b"HTTP/1.1 200 ", drip=b"O")),
-        ("a header in drips", then_hold(b"HTTP/1.1 200 OK\r\nX: ", drip=b"y")),
-        ("a body in drips", then_hold(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", drip=b"z")),
-        ("a chunk in drips", then_hold(CHUNKED + b"999\r\n", drip=b"z")),
-        ("a size in drips", then_hold(CHUNKED, drip=b"0")),
-        ("chunks in drips", then_hold(CHUNKED, drip=b"1\r\nz\r\n")),
-    ],
-)
-def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage: str, script: Script) -> None:
-    """Wherever the server stalls or drips, the call ends as a timeout while the server still holds the connection."""
-    with RawServer(script) as server:
-        outcome = cut(lambda timeout_s: post(session, server.url(), timeout_s=timeout_s))
-        assert trouble(outcome) == ("timeout", True), stage
-        assert eventually(lambda: server.holding == 1)
-        assert len(server.requests) == 1
-
-
-def upload(session: requests.Session, server: RawServer, timeout_s: float) -> Answer | Trouble:
-    """POST 30 MB, more than the buffers of two sockets hold."""
-    return send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=timeout_s, max_bytes=10)
-
-
-def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
-    """A large request to a server that never reads ends as a timeout at the deadline."""
-    with RawServer(lambda server, connection: server.hold(connection)) as server:
-        outcome = cut(lambda timeout_s: upload(session, server, timeout_s))
-        assert trouble(outcome) == ("timeout", True)
-        assert eventually(lambda: server.holding == server.accepted)
-
-
-def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the socket's own timeout comes just before the deadline, the trouble is `timeout`, not `reset`."""
-    monkeypatch.setattr(Deadline, "watch", lambda *_: None)
-    with RawServer(lambda server, connection: server.hold(connection)) as server:
-        assert trouble(cut(lambda timeout_s: upload(session, server, timeout_s))) == ("timeout", True)
-        reading = cut(lambda timeout_s: post(session, server.url(), timeout_s=timeout_s))
-        assert trouble(reading) == ("timeout", True)
 
 
 @pytest.mark.parametrize(
@@ -227,27 +175,55 @@ def test_a_name_that_does_not_exist(session: requests.Session) -> None:
     assert "no-such-name" not in repr(outcome)
 
 
-def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
-    """Of many concurrent calls, those that hang end as timeouts, and all others get their answers."""
-    held: set[bytes] = set()
+def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -> None:
+    """Threads that share a session get the answers to their own requests, and connections are reused."""
 
-    def script(server: RawServer, connection: socket.socket) -> None:
+    def echo(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):
-            path = request.split(b" ")[1]
-            if path.startswith(b"/hang"):
-                held.add(path)
-                server.hold(connection)
-            connection.sendall(answer(path))
+            connection.sendall(answer(request.split(b"\r\n\r\n")[1]))
 
     def ask(number: int) -> bool:
-        if number % 4 == 0:
-            outcome = cut(lambda timeout_s: post(session, server.url(f"/hang/{number}"), timeout_s=timeout_s))
-            return trouble(outcome) == ("timeout", True)
-        return got(post(session, server.url(f"/{number}"), timeout_s=60)).body == f"/{number}".encode()
+        data = str(number).encode()
+        return got(send(session, "POST", server.url(), data=data, timeout_s=20, max_bytes=99)).body == data
 
-    with RawServer(script) as server, ThreadPoolExecutor(16) as threads:
-        assert all(threads.map(ask, range(160)))
-        assert eventually(lambda: len(held) == server.holding == 40)
+    with RawServer(echo) as server, ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(ask, range(200)))
+        assert server.accepted <= 16
+        assert len(server.requests) == 200
+
+
+def test_an_idle_connection_is_not_used_again(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that was idle for too long is replaced, since the server may close it at any moment."""
+    with RawServer(answering(answer())) as server:
+        got(post(session, server.url()))
+        got(post(session, server.url()))
+        assert server.accepted == 1
+        monkeypatch.setattr(guarded_session, "REUSE_WITHIN_S", -1.0)
+        got(post(session, server.url()))
+        assert server.accepted == 2
+
+
+def test_a_kept_connection_that_was_closed_is_replaced(session: requests.Session) -> None:
+    """If the server has closed an idle connection, the next request uses a new one and succeeds."""
+    with RawServer(then_close(answer())) as server:
+        for _ in range(5):
+            got(post(session, server.url()))
+            assert server.ended.acquire(timeout=20)
+        assert len(server.requests) == 5
+
+
+def test_a_reused_connection_that_dies_counts_as_sent(session: requests.Session) -> None:
+    """If a reused connection breaks during a request, the request counts as sent and is not sent again."""
+
+    def once(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(answer())
+        server.read_request(connection)
+
+    with RawServer(once) as server:
+        got(post(session, server.url()))
+        assert trouble(post(session, server.url())) == ("reset", True)
+        assert server.accepted == 1
 
 
 def test_no_environment_no_cookies_no_redirects(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,23 +247,3 @@ def test_urls_stay_out_of_logs_and_reprs(session: requests.Session, caplog: pyte
         with RawServer(script) as server:
             assert "hunter2" not in repr(post(session, server.url("/hunter2?hunter2")))
     assert "hunter2" not in caplog.text
-
-
-def test_a_forked_process_has_deadlines_too() -> None:
-    """A forked child, which inherits a used session but no threads, still ends its calls in time."""
-    code = """
-import os, sys
-from retouch.egress.http import make_session, send
-session = make_session(None, 4)
-def ask():  # once more with a longer limit, if a busy machine did not even connect in time
-    kinds = (send(session, "GET", sys.argv[1], timeout_s=limit_s, max_bytes=9).kind for limit_s in (0.2, 1, 5, 20))
-    return next(kind for kind in kinds if kind != "not_connected")
-assert ask() == "timeout"
-if (child := os.fork()) == 0:
-    os._exit(0 if ask() == "timeout" else 1)
-sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-"""
-    with RawServer(then_hold()) as server:
-        child = subprocess.run([sys.executable, "-c", code, server.url()], timeout=60, check=False)
-        assert child.returncode == 0
-        assert eventually(lambda: server.holding == 2)

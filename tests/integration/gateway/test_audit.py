@@ -10,7 +10,7 @@ import pytest
 
 from retouch import Edit, EditQueue
 from retouch.store import keys
-from retouch.store.audit import LINES_OF_PRODUCER_MOST, LOOKED_AT_MOST, Actor, AuditLog
+from retouch.store.audit import LINES_OF_PRODUCER_MOST, LOOKED_AT_MOST, Actor, AuditFilter, AuditLog
 from tests.command_line import typed
 from tests.conftest import RunningWorker, Sink
 from tests.gateway_process import Callers, problem
@@ -85,8 +85,8 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 def test_filters(callers: Callers, client: Any) -> None:
     """
-    Lines are filtered by action, actor and time. If a search stops at its bound, the page has a cursor that continues
-    the search.
+    Lines are filtered by action, actor, tenant and time. If a search stops at its bound, the page has a cursor that
+    continues the search.
     """
     ops, log = callers("staff", "ops"), AuditLog(client)
     log.record(Actor("cli"), "bulk.cancel", "oldest")
@@ -103,6 +103,8 @@ def test_filters(callers: Callers, client: Any) -> None:
     assert [one["tenant"] for one in lines_of(ops, actor="anna")] == ["newest"]
     assert [one["tenant"] for one in lines_of(ops, actor="key_1", action="bulk")] == ["newest"]
     assert lines_of(ops, action="bul") == []
+    assert [one["tenant"] for one in lines_of(ops, tenant="newest")] == ["newest"]
+    assert [one.tenant for one in log.lines(AuditFilter(tenant="oldest"))] == ["oldest"]
     assert lines_of(ops, until="2020-01-01") == lines_of(ops, since="2999-01-01") == []
     (newest,) = lines_of(ops, actor="anna", since="2020-01-01", until="2999-01-01")
     assert lines_of(ops, actor="anna", until=newest["at"]) == []
@@ -148,6 +150,27 @@ def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any
     assert typed("audit", "--since", "1h", "--limit", "1", "--json").json == shown[:1]
 
 
+def test_filters_on_the_command_line(queue: EditQueue, client: Any) -> None:
+    """`retouch audit` has the filters of the route, and its times may be ages. A wrong time is a usage error."""
+    log = AuditLog(client)
+    log.record(Actor("http", "key_1", "anna", "ops"), "bulk.cancel", "acme")
+    log.record(Actor("cli"), "bulk.replay", "acme")
+    log.record(Actor("cli"), "lane.pause")
+    assert shown_actions() == ["lane.pause", "bulk.replay", "bulk.cancel"]
+    assert shown_actions("--action", "bulk") == ["bulk.replay", "bulk.cancel"]
+    assert shown_actions("--action", "bulk", "--actor", "cli", "--tenant", "acme") == ["bulk.replay"]
+    assert shown_actions("--actor", "anna") == shown_actions("--actor", "key_1") == ["bulk.cancel"]
+    assert shown_actions("--tenant", "acme", "--limit", "1") == ["bulk.replay"]
+    assert shown_actions("--until", "1h") == shown_actions("--since", "2999-01-01") == []
+    assert len(shown_actions("--since", "1h", "--until", "2999-01-01")) == 3
+    refused = typed("audit", "--until", "soon")
+    assert (refused.code, "--until: expected an age" in refused.err) == (2, True)
+
+
+def shown_actions(*options: str) -> list[str]:
+    return [line["action"] for line in typed("audit", *options, "--json").json]
+
+
 def test_a_line_says_nothing_else(client: Any) -> None:
     """
     The log refuses unknown details, keeps 20 ids of a long list with their count, and limits the lines of a busy
@@ -157,7 +180,7 @@ def test_a_line_says_nothing_else(client: Any) -> None:
     with pytest.raises(ValueError, match="expected some of"):
         log.record(Actor("cli"), "receiver.add", url="https://example.com")
     log.record(Actor("cli"), "edit.cancel", ids=[f"ed_{number}" for number in range(50)], query="x" * 5_000)
-    (line,) = log.page()
+    (line,) = log.lines()
     assert (len(line.details["ids"]), line.details["id_count"]) == (20, 50)  # type: ignore[arg-type]  # a list here
     busy = Actor("http", "key_1", "busy", "producer")
     log.record(busy, "edit.cancel", "acme")
@@ -166,7 +189,7 @@ def test_a_line_says_nothing_else(client: Any) -> None:
     for _ in range(4):
         log.record(busy, "edit.cancel", "acme")
     log.record(Actor("http", "key_2", "calm", "ops"), "edit.cancel", "acme")
-    actions = [one.action for one in log.page()]
+    actions = [one.action for one in log.lines()]
     assert actions == ["edit.cancel", "audit.capped", "edit.cancel", "edit.cancel", "edit.cancel"]
     assert client.ttl(counter) > 0
     assert client.xlen(keys.AUDIT) == 5

@@ -26,8 +26,8 @@ from tests.process_watch import Spoken, alive, eventually
 SOON_THERE = "from retouch_producer.gateway.busy_tenants import handover as h; h.NICENESS = 1\n"
 # The tenant "busy" is busy, once its key was looked up, and no other one is.
 AT_ONCE = SOON_THERE + (
-    "from retouch_producer.gateway.http import tenant_load as l; "
-    "l.TenantLoad.is_busy = lambda _, tenant: tenant == 'busy'"
+    "from retouch_producer.gateway.dependencies import Dependencies; "
+    "Dependencies.slows_others = lambda _, tenant, is_large=False: tenant == 'busy'"
 )
 SOON = SOON_THERE + "from retouch_producer.gateway.http import tenant_load as l; l.BUSY_S = 0.05"
 # Only large requests and crowds move. A tenant that was active once stays so, however long the machine takes.
@@ -135,7 +135,7 @@ def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gatew
 
 
 def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
-    """A request whose head comes byte by byte is answered by the second process."""
+    """A request whose HTTP headers arrive byte by byte moves to the gateway's second process, which answers it."""
     host, port = gateway_url.removeprefix("http://").split(":")
     request = f"GET /v1/edits?limit=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n\r\n".encode()
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -182,34 +182,35 @@ def test_the_second_process_ends_with_the_gateway(
         assert eventually(lambda: not alive(second))
 
 
-def test_a_large_request_moves_beside_another_tenant(
-    worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
-) -> None:
-    """Long lists and large bodies are served by the second process while another tenant is active, not before."""
-    with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
-        callers = Callers(url, client)
-        one, other = callers("one"), callers("other")
-        batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
-        for _ in range(3):
-            assert not is_moved(one.post("/v1/edits/batch", batch))
-            assert not is_moved(one.get("/v1/edits?limit=1000"))
-        assert second_process_of(running) is None
-        assert not is_moved(other.get("/v1/edits?limit=99"))
-        wait_for_second_process(one, other)
-        assert eventually(lambda: is_moved(one.post("/v1/edits/batch", batch)))
-        assert eventually(lambda: is_moved(other.get("/v1/edits?state=queued&limit=100")))
-        assert not is_moved(one.get("/v1/edits?limit=99"))
-        callers.close()
-
-
-def wait_for_second_process(one: Api, other: Api) -> None:
-    """Send large requests of one tenant beside another until the second process has started and answers them."""
+def wait_for_second_process(callers: Callers, quiet: Api) -> None:
+    """Let unknown callers ask for long lists beside a tenant, until the second process has started and answers them."""
 
     def answers() -> bool:
-        other.get("/v1/edits?limit=1")
-        return is_moved(one.get("/v1/edits?limit=1000"))
+        quiet.get("/v1/edits?limit=1")
+        return is_moved(callers("unknown").get("/v1/edits?limit=1000"))
 
     assert eventually(answers)
+
+
+def test_the_first_large_requests_of_a_caller_move(
+    worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
+) -> None:
+    """
+    Long lists and large bodies of a caller with an unknown key move, while another tenant is active. Those of a caller
+    who is known and uses little stay.
+    """
+    with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
+        callers = Callers(url, client)
+        quiet = callers("quiet")
+        batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
+        assert not is_moved(quiet.post("/v1/edits/batch", batch))
+        assert not is_moved(quiet.get("/v1/edits?limit=1000"))
+        assert second_process_of(running) is None
+        wait_for_second_process(callers, quiet)
+        assert eventually(lambda: is_moved(callers("unknown").post("/v1/edits/batch", batch)))
+        assert not is_moved(callers("small").get("/v1/edits?limit=99"))
+        assert not is_moved(quiet.get("/v1/edits?limit=1000"))
+        callers.close()
 
 
 @pytest.mark.parametrize("kind", ["bearer", "body"])
@@ -223,7 +224,7 @@ def test_a_crowd_moves_though_its_key_was_never_seen(
     with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
         callers = Callers(url, client)
         quiet, crowd = callers("quiet"), callers("crowd")
-        wait_for_second_process(callers("large"), quiet)
+        wait_for_second_process(callers, quiet)
         with ExitStack() as stack:
             # The gateway stands still: otherwise it might answer each request before a busy machine sends the next.
             running.process.send_signal(signal.SIGSTOP)

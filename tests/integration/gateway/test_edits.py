@@ -133,7 +133,8 @@ def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Calla
 
 def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    Pages return each of 25 jobs once, although these were enqueued at the same instant. A wrong filter is answered 422.
+    Pages return each of 25 jobs once, newest first, although all were enqueued at the same instant: of these, the ids
+    descend. A wrong filter is answered 422.
     """
     items = api.post("/v1/edits/batch", {"edits": [edit_body(tags={"n": str(n % 3)}) for n in range(25)]}).json()[
         "items"
@@ -145,7 +146,7 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
         cursor = page["next_cursor"]
         if not page["has_more"]:
             break
-    assert sorted(walked) == sorted(item["id"] for item in items)
+    assert walked == sorted((item["id"] for item in items), reverse=True)
     assert len(api.get("/v1/edits", params={"tag": "n=1", "limit": 100}).json()["data"]) == 8
     nothing = {"data": [], "has_more": False, "next_cursor": None, "looked_at": 0}
     assert api.get("/v1/edits", params={"state": "failed"}).json() == nothing

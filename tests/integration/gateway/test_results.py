@@ -71,8 +71,11 @@ def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -
     assert api.get(done["links"]["thumbnail"]).content == thumbnail.content
 
 
-def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any]) -> None:
-    """A link without its signature needs an API key. A link with another expiry, signature or image is answered 403."""
+def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any], client: Any) -> None:
+    """
+    A link without its signature needs an API key. A link with another expiry, signature or image is answered 403, and
+    so is a link whose expiry is past, even with the right signature.
+    """
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
@@ -80,6 +83,9 @@ def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, An
     problem(nobody.get(f"{bare}?{query.replace('expires=', 'expires=9')}"), "forbidden", 403)
     problem(nobody.get(f"{bare}?{query}0"), "forbidden", 403)
     problem(nobody.get(bare.replace(".png", ".jpg") + "?" + query), "forbidden", 403)
+    sign, name, now = LinkSigner(client), name_in(link), client.time()[0]
+    statuses = [nobody.get(f"{bare}?expires={at}&signature={sign(name, at)}").status_code for at in (now + 60, now - 1)]
+    assert statuses == [200, 403]
 
 
 def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]) -> None:
@@ -159,7 +165,7 @@ def test_the_drop_in_lists_several_images(api: Api, callers: Callers, edit_body:
 
 
 def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> None:
-    """A job's timeline has its events, its charges and its deliveries with their attempts."""
+    """A job's timeline has its events, its charges, the raw answer and its deliveries with their attempts."""
     job = api.post("/v1/edits", edit_body(webhook=sink.url), headers={"Prefer": "wait=15"}).json()
     sink.wait_for(1)
     timeline = api.get(job["links"]["timeline"]).json()
@@ -167,6 +173,8 @@ def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> No
     assert timeline["events"][-1]["type"] == "edit.succeeded"
     assert [charge["class"] for charge in timeline["charges"]] == ["succeeded"]
     assert [one["receiver"] for one in timeline["deliveries"]] == job["receivers"]
+    assert json.loads(timeline["raw_answer"]["text"])["status"] == "success"
+    assert timeline["raw_answer"]["fence"] == timeline["charges"][0]["fence"]
 
 
 def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simulator: Simulator) -> None:

@@ -18,6 +18,8 @@ import httpx
 import pytest
 import redis
 
+from retouch_ops.simulator.process import Simulator
+from tests.conftest import ENDPOINT_KEY
 from tests.process_watch import Spoken, alive, eventually, own_environment, retouch, run_retouch
 
 
@@ -133,12 +135,6 @@ def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
     assert "settings --export" in stack.wait_for("programs of yours")
 
 
-def test_no_secret_is_on_record(stack: Spoken, folder: Path) -> None:
-    """Neither stack.json, which other commands read, nor the output of the stack contains the endpoint key."""
-    assert "RETOUCH_PIX2PIX_KEY" not in (folder / "var/state/stack.json").read_text()
-    assert "RETOUCH_PIX2PIX_KEY" not in "\n".join(stack.lines)
-
-
 def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
     """
     A second `retouch up` in the same folder prints the process and the address of the first, and exits with 2. It
@@ -197,6 +193,27 @@ def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
     assert not any(alive(pid) for pid in pids)
     assert not (tmp_path / "var/state/stack.json").exists()
     assert second.lines[-1] == "retouch | all stopped"
+
+
+def test_no_secret_is_on_record(tmp_path: Path, simulator: Simulator) -> None:
+    """
+    The worker calls the endpoint with the key of the settings. Neither the state folder, with the data of Redis and
+    stack.json, nor the output of the stack contains the key.
+    """
+    simulator.settings(keys=[ENDPOINT_KEY])
+    endpoint = {"RETOUCH_PIX2PIX_URL": simulator.pix2pix_url, "RETOUCH_PIX2PIX_FETCH_URL": simulator.fetch_url}
+    with run_retouch("up", folder=tmp_path, environment=endpoint | {"RETOUCH_PIX2PIX_KEY": ENDPOINT_KEY}) as stack:
+        stack.wait_for("retouch | ready in")
+        edited = retouch(
+            "edit", simulator.portrait_url, "make it winter [[keyed]]", "--out", "out.png", folder=tmp_path
+        )
+        assert edited.returncode == 0, edited.stderr
+        assert stack.end(signal.SIGINT) == 0
+    assert simulator.books()["by_tag"]["keyed"]["posts"] == 1
+    kept = [path for path in (tmp_path / "var").rglob("*") if path.is_file()]
+    assert "api_key" in {path.name for path in kept}
+    assert [path for path in kept if ENDPOINT_KEY.encode() in path.read_bytes()] == []
+    assert ENDPOINT_KEY not in "\n".join(stack.lines)
 
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:

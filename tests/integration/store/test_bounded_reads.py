@@ -14,6 +14,7 @@ from retouch.store.blob_retention import trim_indexes
 from retouch.store.gauges import read_gauges
 from retouch.store.ledger import DAY_S, Ledger, day_of
 from retouch.store.receivers import UNUSED_S
+from retouch.store.tenants import TenantStore
 from tests.charge_kit import one_job
 from tests.integration.store.test_deliveries import HOOK, deliver, ended
 from tests.lane_kit import LaneKit
@@ -31,6 +32,21 @@ def at_most(client: Any, most: int) -> Iterator[None]:
     yield
     sent = commands_of(client) - before - 1
     assert sent <= most, f"{sent} commands, at most {most} are allowed"
+
+
+@contextmanager
+def round_trips(client: Any, monkeypatch: pytest.MonkeyPatch, most: int) -> Iterator[None]:
+    """Fail if more than `most` pipelines are executed during the block."""
+    trips = list[int]()
+    execute: Any = type(client.pipeline()).execute
+
+    def noted(self: Any, raise_on_error: bool = True) -> Any:
+        trips.append(1)
+        return execute(self, raise_on_error)
+
+    monkeypatch.setattr(type(client.pipeline()), "execute", noted)
+    yield
+    assert len(trips) <= most
 
 
 def disabled(client: Any) -> int:
@@ -92,6 +108,49 @@ def test_a_filter_of_deliveries_reads_what_decides(kit: LaneKit, client: Any) ->
     assert [one.id for one in kit.deliveries.matching(ids)] == ids
 
 
+def test_deliveries_to_a_receiver_are_sent_again_in_pages(
+    kit: LaneKit, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Of the deliveries to other receivers, a page reads only the specs, in one command. Deliveries that are made between
+    two pages move no entry: each is yielded once. A page is sent again in one round trip.
+    """
+    monkeypatch.setattr("retouch.store.deliveries._PAGE", 40)
+    rare = kit.receivers.ensure("acme", "https://r.example/rare")
+    common = kit.receivers.ensure("acme", "https://r.example/common")
+    for number in range(100):
+        kit.finish(one_job(kit, receivers=((rare if number % 10 == 0 else common).id,)), Cancel())
+    expected = [one.id for one in kit.deliveries.matching(kit.deliveries.page(0, 100), receiver=rare.id)]
+    with at_most(client, 3 * 3):
+        pages = list(kit.deliveries.pages_to_receiver("acme", rare.id))
+    assert [len(page) for page in pages] == [4, 4, 2]
+    assert [item for page in pages for item in page] == expected
+    assert sum(map(len, kit.deliveries.pages_to_receiver("acme", rare.id, state="delivered"))) == 0
+    assert list(kit.deliveries.pages_to_receiver("acme", rare.id, since=client.time()[0] + 60.0)) == []
+    walked = kit.deliveries.pages_to_receiver("acme", rare.id)
+    found = next(walked)
+    kit.finish(one_job(kit, receivers=(rare.id,)), Cancel())
+    assert [*found, *(item for page in walked for item in page)] == expected
+    words, _ = kit.deliveries.redeliver_many([*expected, "dl_unknown"])
+    assert words == ["open"] * 10 + ["unknown"]
+
+
+def test_keys_are_listed_and_revoked_in_few_round_trips(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of 50 keys takes one command for each key, in a few pipelines. A revocation reads no other key."""
+    monkeypatch.setattr("retouch.store.tenants._PAGE", 20)
+    tenants = TenantStore(client)
+    made = [tenants.create_key("acme", name=f"{number}")[0] for number in range(50)]
+    with round_trips(client, monkeypatch, 3):
+        assert [key.id for key in tenants.api_keys()] == [key.id for key in made]
+    with at_most(client, 1 + 4):
+        revoked = tenants.revoke(made[7].id)
+    assert revoked is not None
+    assert revoked.id == made[7].id
+    for odd in ("key_*", "key_", "", made[8].id[:-1], made[8].id.upper()):
+        assert tenants.revoke(odd) is None
+    assert [key.id for key in tenants.api_keys() if key.revoked_at] == [made[7].id]
+
+
 def test_usage_by_tag_takes_few_round_trips(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Usage by tag over 90 days and three tenants reads a hundred days in each round trip and adds up the counts."""
     today = day_of(client.time()[0])
@@ -101,15 +160,7 @@ def test_usage_by_tag_takes_few_round_trips(client: Any, monkeypatch: pytest.Mon
             name = keys.ledger_tags(tenant, today - ago)
             client.hset(name, mapping={"order=1": "1 0 0 0", f"day={ago}": "0 1 2 3"})
             client.expire(name, DAY_S)
-    trips = list[int]()
-    execute: Any = type(client.pipeline()).execute
-
-    def noted(self: Any, raise_on_error: bool = True) -> Any:
-        trips.append(1)
-        return execute(self, raise_on_error)
-
-    monkeypatch.setattr(type(client.pipeline()), "execute", noted)
-    rows = {row.key: row for row in Ledger(client).usage(by="tag", price_per_call=0.5)}
-    assert len(trips) <= 3
+    with round_trips(client, monkeypatch, 3):
+        rows = {row.key: row for row in Ledger(client).usage(by="tag", price_per_call=0.5)}
     assert (rows["order=1"].useful, rows["order=1"].amount) == (270, 135.0)
     assert (rows["day=7"].repeated, rows["day=7"].wasted, rows["day=7"].unknown) == (3, 6, 9)

@@ -102,8 +102,8 @@ def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
 
 def test_one_of_many_by_account_is_looked_at_alone(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The only job of an account among 2,000 jobs is found by an index. A query for `default`, which has no index, ends at
-    its bound.
+    The only job of an account among 2,000 jobs is found by an index. The account `default` has no index: a query for
+    its jobs ends after the number of entries that a query may read.
     """
     kit.open_accounts(account("default", 1, tier=1), account("b", 1, tier=2))
     kit.enqueue(*(kit.new() for _ in range(2_000)))

@@ -117,10 +117,10 @@ def test_no_key_of_the_process_is_shown(
     """
     (tmp_path / "a.key").write_text(LATER)
     assert credentials.reload_if_changed()
-    outcome, _ = held(endpoints, "b").post_edit(SPEC)
+    outcome, *_ = held(endpoints, "b").post_edit(SPEC)
     assert outcome == Failed(SHOWN)
     assert "sk-" not in repr((endpoints, vars(endpoints), held(endpoints, "b")))
-    seen = held(endpoints, "a").poll(Processing("1", server.url("/a/fetch/1"), 0.0), SPEC, 1.0)
+    seen, _ = held(endpoints, "a").poll(Processing("1", server.url("/a/fetch/1"), 0.0), SPEC, 1.0)
     assert seen == Failed(SHOWN, seen_by_poll=True)
 
 

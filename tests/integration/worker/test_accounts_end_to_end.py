@@ -104,7 +104,7 @@ def test_accounts_that_fail_cost_nothing(
 
 def audited_changes(client: Any) -> list[tuple[str, object, object]]:
     """Return (action, accounts, outcome) of each line that workers wrote to the audit, oldest first."""
-    lines = [line for line in reversed(AuditLog(client).page()) if line.actor.surface == "worker"]
+    lines = [line for line in reversed(AuditLog(client).lines()) if line.actor.surface == "worker"]
     assert all(line.actor.name.startswith(f"{socket.gethostname()}:") for line in lines)
     return [(line.action, line.details["ids"], line.details.get("outcome")) for line in lines]
 

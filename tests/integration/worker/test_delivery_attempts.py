@@ -25,7 +25,7 @@ NO_DATE = answer(b"", "503 No", Retry_After="Mon, 01 Jan 99999999999999999999 00
 
 @pytest.fixture
 def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDependencies:
-    """Return the dependencies of delivery attempts; the threads of their pulse do not run, and no message is sent."""
+    """Return the dependencies of delivery attempts. No thread of the worker's pulse runs, and no message is sent."""
     settings = Settings.load(redis_url=redis_url, dangerous_allow_private_networks=LOOPBACK[0], lease_s=LEASE_S)
     publisher: Any = SimpleNamespace(publish=lambda _: None)
     sender, blobs = Sender(settings, connections=2), open_blobs(tmp_path.as_uri(), "http://gateway.example")

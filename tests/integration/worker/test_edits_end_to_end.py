@@ -93,7 +93,7 @@ def test_an_edit_goes_the_whole_way(queue: EditQueue, edit: Any, simulator: Simu
 
 def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
     """A job that is answered `processing` is polled until the edit is done; it is POSTed only once."""
-    simulator.faults(next=[{"kind": "processing", "tag": "slow"}, {"kind": "fetch_not_found", "tag": "lost"}])
+    simulator.faults(next=[{"kind": "processing", "tag": "slow"}])
     job = queue.enqueue(edit("slow"))
     assert job.result(PATIENCE_S).format == "PNG"
     assert entry(simulator, "slow")["posts"] == 1

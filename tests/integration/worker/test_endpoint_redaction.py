@@ -8,6 +8,7 @@ import pytest
 
 from retouch import Settings
 from retouch.outcomes import Failed, Processing, Refused
+from retouch.store.answers import RawAnswer
 from retouch.store.records import JobSpec
 from retouch_worker.edits.credentials import Credentials
 from retouch_worker.edits.endpoint import Endpoint, Endpoints
@@ -34,17 +35,23 @@ def endpoint_at(server: RawServer) -> Endpoint:
 
 @pytest.mark.parametrize("slash", ["/", "\\/", "\\u002f"])
 def test_a_post_keeps_what_it_sent_to_itself(slash: str) -> None:
-    """The outcome of a POST contains no key, address or prompt, even if the answer repeats them with JSON escapes."""
+    """
+    The outcome of a POST contains no key, address or prompt, even if the answer repeats them with JSON escapes.
+    The raw answer contains no key.
+    """
     body = json.dumps({"status": "error", "message": WORDS}).replace("/", slash).encode()
     with RawServer(answering(answer(body))) as server:
-        outcome, _ = endpoint_at(server).post_edit(SPEC)
+        outcome, _, raw = endpoint_at(server).post_edit(SPEC)
         assert KEY.encode() in server.requests[0]
     assert outcome == Refused("image_unfetchable", SHOWN)
+    assert raw == RawAnswer(200, json.dumps({"status": "error", "message": WORDS.replace(KEY, "[key]")}))
 
 
 def test_a_poll_keeps_what_it_sent_to_itself() -> None:
     """The outcome of a poll contains the endpoint's message without the key, address and prompt."""
     body = json.dumps({"status": "failed", "message": WORDS}).encode()
     with RawServer(answering(answer(body))) as server:
-        outcome = endpoint_at(server).poll(Processing("1", server.url("/f/1"), 0.0), SPEC, 1.0)
+        outcome, raw = endpoint_at(server).poll(Processing("1", server.url("/f/1"), 0.0), SPEC, 1.0)
     assert outcome == Failed(SHOWN, seen_by_poll=True)
+    assert raw is not None
+    assert KEY not in raw.text

@@ -147,7 +147,8 @@ def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
 
 def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, tmp_path: Path) -> None:
     """
-    If a process has taken an expired image, and the image is then kept for a new time, the image and its entry stay.
+    If a process has chosen an expired image for deletion, and the image is then kept for a longer time, the image and
+    its entry stay.
     """
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)

@@ -112,10 +112,13 @@ FIELDS = ", ".join(_FIELDS)
 @pytest.mark.parametrize(
     ("line", "expected", "got"),
     [
-        ("weight = 0", "a number above 0", "0"),
-        ("weight = -1.5", "a number above 0", "-1.5"),
-        ("weight = inf", "a number above 0", "inf"),
-        ("weight = true", "a number above 0", "true"),
+        ("weight = 0", "a number from 0.01 to 1000", "0"),
+        ("weight = -1.5", "a number from 0.01 to 1000", "-1.5"),
+        ("weight = 0.009", "a number from 0.01 to 1000", "0.009"),
+        ("weight = 1000.5", "a number from 0.01 to 1000", "1000.5"),
+        ("weight = 1e300", "a number from 0.01 to 1000", "1e+300"),
+        ("weight = inf", "a number from 0.01 to 1000", "inf"),
+        ("weight = true", "a number from 0.01 to 1000", "true"),
         ("limit = 0", LIMIT, "0"),
         ("limit = -5", LIMIT, "-5"),
         ("limit = 2.0", LIMIT, "2.0"),

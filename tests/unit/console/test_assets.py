@@ -61,17 +61,22 @@ def test_only_files_of_known_types_are_sent(name: str) -> None:
 
 def test_every_colour_is_a_token() -> None:
     """
-    The rules of the style sheet use colours only as tokens, and the light, dark and automatic themes define all of
-    them.
+    The rules of the style sheet use colours only as tokens, each of which is defined for the light and the dark theme.
     """
     sheet = (STATIC / "console.css").read_text()
     rules = sheet[sheet.index("*, ::before") :]
     allowed = {"#fff", "#f2f2f0"}  # over photographs, which are the same in both themes
     assert set(re.findall(r"#[0-9a-f]{3,8}\b", rules)) <= allowed
-    light, dark, auto = (set(re.findall(r"(--[\w-]+):", block)) for block in token_blocks(sheet))
-    assert dark == auto
-    assert dark == {name for name in light if not re.fullmatch(r"--(s\d|radius|sans|mono)", name)}
-
-
-def token_blocks(sheet: str) -> list[str]:
-    return re.findall(r":root[^{]*{([^}]*)}", sheet)
+    blocks = dict(re.findall(r":root([^{]*){([^}]*)}", sheet))
+    tokens = dict(re.findall(r"(--[\w-]+): ([^;]+);", blocks[" "]))
+    colours = {name: value for name, value in tokens.items() if not re.fullmatch(r"--(s\d|radius|sans|mono)", name)}
+    colour = r"#[0-9a-f]{3}(?:[0-9a-f]{3})?"
+    assert [
+        name for name, value in colours.items() if not re.fullmatch(rf"light-dark\({colour}, {colour}\)", value)
+    ] == []
+    assert {name: re.findall(r"color-scheme: ([^;]+);", block) for name, block in blocks.items()} == {
+        " ": ["light dark"],
+        '[data-theme="light"] ': ["light"],
+        '[data-theme="dark"] ': ["dark"],
+    }
+    assert set(re.findall(r"var\((--(?!split|shown|ratio)[\w-]+)", rules)) <= set(tokens)

@@ -34,6 +34,14 @@ def test_a_step_has_two_corners() -> None:
     assert (plot.least, plot.most, plot.changes) == (2, 4, 2)
 
 
+def test_the_line_ends_at_the_present_limit() -> None:
+    """If the last known step did not lead to the present limit, the line ends with a step to the present limit."""
+    plot = limit_plot([LimitStep(NOW - 100, 4)], 2, NOW)
+    (_, before), (x, after) = corners(plot.points)[-2:]
+    assert (x, round((HEIGHT - before) / (HEIGHT - after), 2)) == (WIDTH, 2.0)
+    assert (plot.least, plot.most) == (2, 4)
+
+
 @given(st.lists(st.tuples(st.floats(0, 2 * SPAN_S), st.integers(1, 15)), max_size=40), st.integers(1, 15))
 def test_the_line_stays_in_its_box(ages: list[tuple[float, int]], limit: int) -> None:
     """For any steps, every corner is inside the plot, and no corner is to the left of the previous corner."""

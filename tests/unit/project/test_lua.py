@@ -132,10 +132,10 @@ def test_messages_are_collected_in_one_place(path: Path) -> None:
 
 def composed(folder: Path, script: str, **modules: str) -> str:
     """Write these files to `folder`, and return the text of the script that is composed from them."""
-    for room, files in {"scripts": {"go": script}, "modules": modules}.items():
-        (folder / room).mkdir()
+    for subfolder, files in {"scripts": {"go": script}, "modules": modules}.items():
+        (folder / subfolder).mkdir()
         for name, text in files.items():
-            (folder / room / f"{name}.lua").write_text(text)
+            (folder / subfolder / f"{name}.lua").write_text(text)
     return compose(folder, "go")
 
 

@@ -20,7 +20,7 @@ PACKAGES = ("retouch", "retouch_producer", "retouch_worker", "retouch_ops")
 LONGEST_FUNCTION, LONGEST_FILE = 50, 350
 DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "shared", "base", "lib"}
 BASE_INSTALL = {"pydantic", "pydantic_settings", "redis", "retouch"}
-ROOMS = {
+EXTRA_PACKAGES = {
     "retouch/egress/": {"requests", "urllib3"},
     "retouch/images/": {"PIL"},
     "retouch/blobs/s3.py": {"obstore"},
@@ -77,12 +77,14 @@ def length(function: Function) -> int:
 
 
 def test_retouch_stays_inside_its_base_install() -> None:
-    """Only the files in ROOMS import packages beyond the base install, since a backend may have no other packages."""
+    """
+    Only the files in EXTRA_PACKAGES import packages beyond the base install, since a backend may have none of them.
+    """
     strays = {}
     for path in sources("retouch"):
         name = path.relative_to(ROOT).as_posix()
-        room = next((extra for prefix, extra in ROOMS.items() if name.startswith(prefix)), set())
-        if stray := third_party(path) - BASE_INSTALL - room:
+        allowed = next((extra for prefix, extra in EXTRA_PACKAGES.items() if name.startswith(prefix)), set())
+        if stray := third_party(path) - BASE_INSTALL - allowed:
             strays[name] = stray
     assert strays == {}
 

@@ -41,8 +41,9 @@ class Folder:
 
     def accounts(self, *names: str, **fields: str) -> None:
         """
-        Write the accounts file, with a key file for each account of `names`. A keyword adds its text to the table of
-        the account with that name.
+        Write the accounts file, with a key file for each account of `names`.
+
+        A keyword argument is the name of an account. Its value is added to the TOML table of this account.
         """
         tables = [f'[accounts.{name}]\nkey_file = "{name}.key"\n{fields.get(name, "")}\n' for name in names]
         self.write("accounts.toml", "\n".join(tables))

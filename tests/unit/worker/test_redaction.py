@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from retouch.outcomes import Failed, Processing, Ready
-from retouch_worker.edits.redaction import MESSAGE_MOST, redacted
+from retouch.store.answers import RAW_ANSWER_MOST_BYTES, RawAnswer
+from retouch_worker.edits.redaction import MESSAGE_MOST, raw_answer, redacted
 
 KEY = "sk/live+0123456789"
 URL = "https://Customer.example/private/in.png?token=planted&size=1"
@@ -46,3 +47,39 @@ def test_links_of_an_answer_stay_but_for_the_key() -> None:
     assert redacted(Ready((URL,), KEY, flagged=True), EDIT, KEY) == Ready((URL,), "[key]", flagged=True)
     asked = Processing("1", f"https://endpoint.example/fetch/1?key={KEY}", 3.0)
     assert redacted(asked, EDIT, KEY) == Processing("1", "https://endpoint.example/fetch/1?key=[key]", 3.0)
+
+
+QUOTED = 'sk"<&>/1'
+"""A key that JSON, HTML and URLs spell in ways of their own."""
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"status": "error", "key": "sk\\/live\\u002b0123456789"}', '{"status": "error", "key": "[key]"}'),
+        (b'{"meta": [{"sk/live+0123456789": ["sk/live+0123456789!"]}]}', '{"meta": [{"[key]": ["[key]!"]}]}'),
+        (b'{"echo": "{\\"key\\": \\"sk\\\\/live+0123456789\\"}"}', '{"echo": "{\\"key\\": \\"[key]\\"}"}'),
+        (b"<p>?key=sk%2Flive%2B0123456789 of sk/live+0123456789</p>", "<p>?key=[key] of [key]</p>"),
+        (b'{"broken": "sk\\/live+0123456789', '{"broken": "[key]'),
+        (b"sk&quot;&lt;&amp;&gt;/1", "[key]"),
+        (b'"sk\\"<&>\\/1', '"[key]'),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b'"\\ud800"', '"?"'),
+        (b"[" * 100_000, "[" * RAW_ANSWER_MOST_BYTES),
+        (b"", ""),
+    ],
+)
+def test_a_raw_answer_has_no_key(body: bytes, expected: str) -> None:
+    """Each key is masked in any spelling, in names and values of JSON, and in answers that are no JSON."""
+    assert raw_answer(200, body, (KEY, QUOTED, "")) == RawAnswer(200, expected, is_cut=len(body) > 4_096)
+
+
+def test_a_raw_answer_is_cut_after_masking() -> None:
+    """An answer is cut to whole characters of 4 kB, and the beginning of a key is not left at its end."""
+    raw = raw_answer(500, b"x" * (RAW_ANSWER_MOST_BYTES - 6) + KEY.encode() + "ü".encode() * 9, (KEY,))
+    assert raw == RawAnswer(500, "x" * (RAW_ANSWER_MOST_BYTES - 6) + "[key]", is_cut=True)
+
+
+def test_of_two_keys_the_longer_is_masked_first() -> None:
+    """If a key begins with another key, it is masked whole: no part of it stays in the text."""
+    assert raw_answer(200, b"sk-1 sk-12", ("sk-1", "sk-12")).text == "[key] [key]"

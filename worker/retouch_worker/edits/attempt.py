@@ -19,6 +19,7 @@ from retouch.outcomes import (
     Stale,
 )
 from retouch.policy import GATES, decide
+from retouch.store.answers import RawAnswer
 from retouch.store.audit import Actor
 from retouch.store.records import Claim
 from retouch_worker.edits.classification import charge_kind
@@ -82,13 +83,13 @@ def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
             return GateClosed(gate)
         case Processing() | Ready() as late_answer:
             return late_answer  # an earlier POST turned out to be paid: its answer is used, and nothing is POSTed
-    answer, health = endpoint.post_edit(spec)
+    answer, health, raw = endpoint.post_edit(spec)
     if claim.may_move and isinstance(answer, Refused):
         answer, health = judge_refusal(answer, health, claim)
     outcome = apply_input_fallback(answer, claim, dependencies.blobs, dependencies.settings)
     checkpoint = outcome if isinstance(outcome, Ready | Processing) else None
     read_copy = isinstance(outcome, Refused) and outcome.retry_with_copy
-    record_answer(claim, charge_kind(outcome), checkpoint, dependencies, health, read_copy=read_copy)
+    record_answer(claim, charge_kind(outcome), checkpoint, dependencies, health, read_copy=read_copy, raw=raw)
     return outcome
 
 
@@ -111,11 +112,11 @@ def poll(claim: Claim, checkpoint: Processing, dependencies: EditDependencies) -
     if endpoint is None:
         return checkpoint  # a worker that holds the account's key polls next
     age_s = claim.now_at - claim.charge_in_work.intent_at
-    outcome = endpoint.poll(checkpoint, request_spec(claim, dependencies.blobs, dependencies.settings), age_s)
+    outcome, raw = endpoint.poll(checkpoint, request_spec(claim, dependencies.blobs, dependencies.settings), age_s)
     if isinstance(outcome, Ready):
-        record_answer(claim, "succeeded", outcome, dependencies)
+        record_answer(claim, "succeeded", outcome, dependencies, raw=raw)
     elif not isinstance(outcome, Processing):
-        record_answer(claim, charge_kind_after_poll(outcome), None, dependencies)
+        record_answer(claim, charge_kind_after_poll(outcome), None, dependencies, raw=raw)
     return outcome
 
 
@@ -127,14 +128,16 @@ def record_answer(
     health: str = "",
     *,
     read_copy: bool = False,
+    raw: RawAnswer | None,
 ) -> None:
     """
     Put an answer on record, and send the messages of jobs that the script has dispatched.
 
     `kind` is the class of the charge, `checkpoint` is where the next attempt resumes, and `health` is a word of
-    `health_after`. With `read_copy`, the next attempt sends the link to our copy of the input picture.
+    `health_after`. With `read_copy`, the next attempt sends the link to our copy of the input picture. `raw` is the
+    answer as it came; None if there was no answer.
     """
-    recorded = dependencies.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy)
+    recorded = dependencies.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy, raw=raw)
     dependencies.publisher.publish(recorded.messages)
     if recorded.open_s:
         log.warning("breaker_opened", open_s=recorded.open_s, job=claim.job, account=claim.account)

@@ -12,11 +12,15 @@ from retouch.egress.http import Answer, Trouble, download, make_session, send
 from retouch.images.validation import ImageLimits
 from retouch.outcomes import Failed, GenerationLost, Outcome, Processing, Ready, Refused
 from retouch.settings import Settings
+from retouch.store.answers import RawAnswer
 from retouch.store.records import JobSpec
 from retouch.tracing import OFF, Span, Tracing
 from retouch_worker.edits.classification import PostOutcome, classify, classify_poll, health_after, is_of_account
 from retouch_worker.edits.credentials import Credentials, Holdings
-from retouch_worker.edits.redaction import redacted
+from retouch_worker.edits.redaction import raw_answer, redacted
+
+PollOutcome = Ready | Processing | Failed | GenerationLost
+"""The outcomes of a poll."""
 
 ANSWER_MOST_BYTES = 1_000_000
 POLL_TIMEOUT_S = 30.0
@@ -46,9 +50,10 @@ class Endpoint:
         self._settings, self._account, self._sessions, self._tracing = settings, account, sessions, tracing
         self._key, self._secrets = holdings.keys[account.id], holdings.secrets
 
-    def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str]:
+    def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str, RawAnswer | None]:
         """
-        POST an edit; return the outcome, and the endpoint's health as a word of `health_after`.
+        POST an edit; return the outcome, the endpoint's health as a word of `health_after`, and the answer as it came,
+        if there was one.
 
         This may cost money from the first byte that is sent, so the intent must already be on record.
         """
@@ -63,11 +68,12 @@ class Endpoint:
         if isinstance(outcome, Refused) and is_of_account(answer, outcome, spec.edit):
             outcome = replace(outcome, of_account=True)
         outcome = redacted(outcome, spec.edit, self._key, self._secrets)
-        return outcome, health_after(answer, outcome)
+        return outcome, health_after(answer, outcome), self._raw(answer)
 
-    def poll(self, checkpoint: Processing, spec: JobSpec, age_s: float) -> Ready | Processing | Failed | GenerationLost:
+    def poll(self, checkpoint: Processing, spec: JobSpec, age_s: float) -> tuple[PollOutcome, RawAnswer | None]:
         """
-        Ask whether a request is done, and return the outcome. This generates nothing and costs nothing.
+        Ask whether a request is done; return the outcome, and the answer as it came, if there was one. This generates
+        nothing and costs nothing.
 
         `spec` is the spec that was POSTed; its texts are removed from the outcome. `age_s` is the time since the POST,
         in seconds.
@@ -77,7 +83,12 @@ class Endpoint:
             answer = self._post(session, checkpoint.fetch_url, {"key": self._key}, POLL_TIMEOUT_S)
             outcome = classify_poll(answer, checkpoint, age_s)
             note_answer(span, answer, outcome)
-        return redacted(outcome, spec.edit, self._key, self._secrets)
+        return redacted(outcome, spec.edit, self._key, self._secrets), self._raw(answer)
+
+    def _raw(self, answer: Answer | Trouble) -> RawAnswer | None:
+        if isinstance(answer, Trouble):
+            return None
+        return raw_answer(answer.status, answer.body, (self._key, *self._secrets))
 
     def _post(self, session: requests.Session, url: str, body: object, timeout_s: float) -> Answer | Trouble:
         return send(session, "POST", url, json=body, timeout_s=timeout_s, max_bytes=ANSWER_MOST_BYTES)

@@ -7,11 +7,15 @@ record.
 
 from __future__ import annotations
 
+import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import Field, fields, replace
 from typing import ClassVar, Protocol, TypeVar
+from urllib.parse import quote
+
+from retouch.store.answers import RAW_ANSWER_MOST_BYTES, RawAnswer
 
 MESSAGE_MOST = 500
 _LINK = re.compile(r"https?:[/\\]{2,}([^/\\?#\s\"']+)[^\s\"'<>]*", re.IGNORECASE)
@@ -39,6 +43,39 @@ def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Seq
             cleaned["message"] = _without_key(cleaned["message"], other)
         cleaned["message"] = _redacted_message(str(cleaned["message"]), edit)
     return replace(outcome, **cleaned)
+
+
+def raw_answer(status: int, body: bytes, keys: Iterable[str]) -> RawAnswer:
+    """Return an answer as it came, without any of the keys in any of their spellings, and cut to 4 kB."""
+    spellings = {spelling for key in keys if key for spelling in _spellings(key)}
+    try:
+        text = json.dumps(_masked(json.loads(body), spellings), ensure_ascii=False)
+    except (ValueError, RecursionError):  # no JSON, or nested too deeply
+        text = _masked_text(body.decode(errors="replace"), spellings)
+    encoded = text.encode(errors="replace")
+    # The text is cut after the keys are masked: no part of a key stays at its end.
+    kept = encoded[:RAW_ANSWER_MOST_BYTES].decode(errors="ignore")
+    return RawAnswer(status, kept, is_cut=len(encoded) > RAW_ANSWER_MOST_BYTES)
+
+
+def _spellings(key: str) -> set[str]:
+    in_json = json.dumps(key)[1:-1]
+    return {key, in_json, in_json.replace("/", "\\/"), quote(key, safe=""), html.escape(key)}
+
+
+def _masked(value: object, spellings: Collection[str]) -> object:
+    if isinstance(value, dict):
+        return {_masked_text(name, spellings): _masked(member, spellings) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_masked(item, spellings) for item in value]
+    return _masked_text(value, spellings) if isinstance(value, str) else value
+
+
+def _masked_text(text: str, spellings: Iterable[str]) -> str:
+    # The longest first: a key may be the beginning of another one.
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, "[key]")
+    return text
 
 
 def _without_key(value: object, key: str) -> object:

@@ -123,15 +123,23 @@ def test_account(account: str, wait_s: float) -> int:
         is_closed = accounts.test(account)
         context.note_change("account.test", ids=[account], outcome="testing" if is_closed else "not_closed")
         if not is_closed:
-            print(f"{account}: is not closed; nothing was tested")
-            return 0
+            print(f"{account}: is {_not_closed_text(before)}; nothing was tested")
+            return 1 if before.mode else 0
         status = context.queue.status()
         if not status.waiting + status.parked:
             print(f"{account}: no job is waiting; the next one that comes is let through to it")
             return 1
         outcome = _wait_for_probe(accounts, before, wait_s)
-    print(f"{account}: {outcome or 'is open again'}")
-    return 1 if outcome else 0
+        now = accounts.show(account)
+    if outcome or not now.mode:
+        print(f"{account}: {outcome or 'is open again'}")
+    else:
+        print(f"{account}: the test has passed, but it is {_not_closed_text(now)}")
+    return 1 if outcome or now.mode else 0
+
+
+def _not_closed_text(one: AccountNumbers) -> str:
+    return f"{one.mode}, `retouch accounts resume {one.id}` ends that" if one.mode else "not closed"
 
 
 def _wait_for_probe(accounts: AccountStore, before: AccountNumbers, wait_s: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from retouch.events import iso
-from retouch.store.audit import AuditLine
+from retouch.store.audit import AuditFilter, AuditLine
 from retouch.sync_async import run_sync
 from retouch_producer.cli import parsing
 from retouch_producer.cli.context import open_context
@@ -13,11 +13,13 @@ from retouch_producer.cli.render import print_table
 from retouch_producer.documents import audit_document
 
 
-def show_audit(since: str | None, limit: int, *, as_json: bool) -> None:
-    """Print up to `limit` changes that were made at `since` or later, as a table or as a JSON array."""
-    at = parsing.since(since)
+def show_audit(
+    since: str | None, until: str | None, action: str, actor: str, tenant: str, limit: int, *, as_json: bool
+) -> None:
+    """Print up to `limit` matching changes, newest first, as a table or as a JSON array."""
+    wanted = AuditFilter(parsing.since(since), parsing.until(until), action.strip(), actor.strip(), tenant.strip())
     with open_context() as context:
-        lines = run_sync(context.transport.audit(at, limit))
+        lines = run_sync(context.transport.audit(wanted, limit))
     if as_json:
         print(json.dumps([audit_document(line) for line in lines], indent=2))
         return

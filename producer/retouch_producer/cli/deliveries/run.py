@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from retouch.batches import batched
 from retouch.store.deliveries import DeliveryRecord
-from retouch_producer.cli import parsing, selection
+from retouch_producer.cli import parsing
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.render import ago, print_table
@@ -77,9 +78,16 @@ def redeliver_all(
     return exit_code(outcomes.values(), {"redelivered", "open"})
 
 
-def _selected_ids(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> list[str]:
+def _selected_ids(context: CommandContext, receiver: str | None, since: float, *, dead: bool) -> Iterator[str]:
+    store = context.connections.deliveries
     # Callbacks are deliveries to `task:NAME`, for which no receiver is stored.
-    if receiver and not receiver.startswith("task:") and context.connections.receivers.get(receiver) is None:
+    stored = context.connections.receivers.get(receiver) if receiver and not receiver.startswith("task:") else None
+    if receiver and not stored and not receiver.startswith("task:"):
         raise UsageError(f"--receiver: unknown receiver {receiver[:60]!r}; `retouch receivers list` names them")
-    records = selection.deliveries(context, since, lambda record: receiver in (None, record.receiver), dead=dead)
-    return [record.id for record in records]
+    if stored and not dead:
+        pages = store.pages_to_receiver(stored.tenant, stored.id, since=since)
+    else:
+        # All ids first: a dead delivery that is sent again leaves the index that is read.
+        all_ids = list(store.ids(dead=dead, since=since))
+        pages = (store.matching_ids(page, receiver=receiver or "") for page in batched(all_ids, 500))
+    return chain.from_iterable(pages)

@@ -10,7 +10,7 @@ from retouch.store.records import JobRecord
 from retouch_producer.cli import output_file
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit.run import charges_line
-from retouch_producer.documents import Document, delivery_document
+from retouch_producer.documents import Document, delivery_document, raw_answer_document
 
 
 def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
@@ -38,6 +38,7 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
 def _document(context: CommandContext, record: JobRecord) -> Document:
     return {
         **context.document(record),
+        "raw_answer": raw_answer_document(context.raw_answer(record.id)),
         "timeline": context.events(record.id)[0],
         "deliveries": [delivery_document(entry) for entry in context.queue.job(record.id).deliveries()],
     }

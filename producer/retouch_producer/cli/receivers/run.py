@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from itertools import islice
-from typing import Any
 
 from retouch.batches import batched
 from retouch.errors import InvalidEdit
-from retouch.events import iso
 from retouch.store.failing_receivers import FailingReceiver, failures_of
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
@@ -20,7 +17,6 @@ from retouch_producer.cli.lanes.run import failure_text
 from retouch_producer.cli.render import ago, print_table
 from retouch_producer.documents import Document, failure_document, receiver_document
 
-_SESSION_CONNECTIONS = 1
 _BATCH = 500
 
 
@@ -104,37 +100,20 @@ def remove(identity: str, *, as_json: bool) -> None:
 def send_test(identity: str, *, as_json: bool) -> int:
     """
     Send a signed test event and print the receiver's answer. Return exit code 0 if its status is 2xx, else 1.
-
-    Like every event, the test event is sent over a session that vets addresses.
     """
-    from retouch.egress.http import make_session
-    from retouch.egress.webhook import post_webhook
+    from retouch_producer.webhook_tests import send_test_event
 
     with open_context() as context:
         receiver = _known(context, identity)
         networks = context.settings.dangerous_allow_private_networks
-    with make_session(networks, _SESSION_CONNECTIONS) as session:
-        answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))
-    report: dict[str, Any] = {
-        "receiver": receiver.id,
-        "status": getattr(answer, "status", None),
-        "trouble": getattr(answer, "kind", None),
-        "answer": getattr(answer, "body", b"").decode(errors="replace") or getattr(answer, "detail", ""),
-        "latency_s": round(answer.elapsed_s, 3),
-    }
-    accepted = report["status"] is not None and 200 <= report["status"] < 300
+    report = send_test_event(receiver, networks)
     if as_json:
-        print(json.dumps({**report, "accepted": accepted}, indent=2))
+        print(json.dumps(report, indent=2))
     else:
-        answer_text = "accepted" if accepted else "not accepted"
+        answer_text = "accepted" if report["accepted"] else "not accepted"
         print(f"{receiver.id}  {answer_text}: {report['status'] or report['trouble']} in {report['latency_s']:g} s")
         print(report["answer"][:1_000] or "(no body)")
-    return 0 if accepted else 1
-
-
-def _test_event(receiver: Receiver) -> Document:
-    data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
-    return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}
+    return 0 if report["accepted"] else 1
 
 
 def _known(context: CommandContext, identity: str) -> Receiver:

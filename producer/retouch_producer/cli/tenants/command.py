@@ -13,7 +13,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Confirm; without it, nothing i
 
 
 def erase(tenant: ErasedTenant, yes: Yes = False, json: Json = False) -> None:
-    """Erase a tenant's jobs, images, events and receivers. The ledger of its charges is kept."""
+    """Erase a tenant's jobs, images, events, receivers and bulk runs. Its ledger, limits and API keys are kept."""
     from retouch_producer.cli.tenants.run import erase_all
 
     raise typer.Exit(erase_all(tenant, yes=yes, as_json=json))

@@ -48,7 +48,7 @@ def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
 
 def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
     """
-    Erase a tenant's jobs, images, events and receivers, and print how many jobs and images were erased.
+    Erase a tenant with `erase_tenant`, and print how many jobs and images were erased.
 
     Return exit code 1 if some of the jobs are in flight; another call must erase these once they have ended. Else
     return 0. Raises `UsageError` if `yes` is false.
@@ -63,7 +63,8 @@ def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(erased)))
     else:
-        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; its ledger is kept")
+        kept = "its ledger, limits and API keys are kept"
+        print(f"tenant {tenant}: {erased.jobs} jobs and {erased.images} images erased; {kept}")
         if erased.images_due:
             print(
                 f"{erased.images_due} images are less than an hour old: a worker deletes them once they are an hour old"

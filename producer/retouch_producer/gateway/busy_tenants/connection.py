@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import httptools
 
@@ -30,21 +31,27 @@ class MovableConnection(Http1Protocol):
     """
 
     second_process: ClassVar[SecondProcess]
-    slows_others: ClassVar[Callable[[str, bool], bool]]
+    slows_others: ClassVar[Callable[[str | None, bool], bool]]
     key_cache: ClassVar[KeyCache]
+    learning: ClassVar[set[asyncio.Task[None]]] = set()
 
     _received = bytearray()
     """What was received of the request, as long as it may move."""
-    _is_in_message = _may_move = _is_leaving = False
+    _is_in_message: bool = False
+    _may_move: bool = False
+    _is_leaving: bool = False
 
     def data_received(self, data: bytes) -> None:
         """Parse bytes that the client sent."""
+        if self._has_left():
+            self._received += data
+            return
         if self._may_move:
             self._received += data
         elif not self._is_in_message and self._is_idle():
             self._received, self._may_move = bytearray(data), True
         super().data_received(data)
-        if self._is_leaving:
+        if self._has_left():
             self._hand_over()
         elif len(self._received) > KEPT_MOST and not self._head_size:
             self.keep()
@@ -67,7 +74,8 @@ class MovableConnection(Http1Protocol):
         if self._may_move and not self.parser.should_upgrade() and self._should_move():
             self._head_size, self._is_leaving = 0, True
             return
-        self.scope["extensions"] = {EXTENSION: self}
+        extensions: dict[str, Any] = {EXTENSION: self}
+        self.scope["extensions"] = extensions
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -86,6 +94,11 @@ class MovableConnection(Http1Protocol):
         self.keep()
         super().on_response_complete()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End what the connection has begun."""
+        self.keep()
+        super().connection_lost(exc)
+
     def move(self) -> bool:
         """
         Hand the connection over together with the request that is being served; return whether this was possible.
@@ -94,10 +107,14 @@ class MovableConnection(Http1Protocol):
         """
         if not self._may_move or self._is_leaving or self.transport.is_closing():
             return False
-        self.cycle.disconnected, self.cycle = True, None
+        self.cycle.disconnected = True  # so its task may end without an answer
+        self.cycle = None  # type: ignore[assignment]  # as uvicorn has it before the first request
         self._is_leaving = True
         self._hand_over()
         return True
+
+    def _has_left(self) -> bool:
+        return self._is_leaving
 
     def keep(self) -> None:
         """Serve the request here, whatever happens."""
@@ -123,10 +140,16 @@ class MovableConnection(Http1Protocol):
         scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return False
-        tenant = self.key_cache.last_tenant_of(secret.decode("latin-1").strip()) or ""
+        key = secret.decode("latin-1").strip()
+        tenant = self.key_cache.last_tenant_of(key)
         length = headers.get(b"content-length", b"")
         is_large = (length.isdigit() and int(length) > LARGE_BODY) or bool(_LONG_LIST.search(self.url))
-        return type(self).slows_others(tenant, is_large)
+        should_move = type(self).slows_others(tenant, is_large)
+        if should_move and tenant is None:
+            # The next large request of the same caller is judged by its tenant.
+            self.learning.add(task := self.loop.create_task(self.key_cache.learn(key)))
+            task.add_done_callback(self.learning.discard)
+        return should_move
 
     def received(self) -> bytes:
         """Return what was received of the request."""
@@ -157,7 +180,7 @@ class MovableConnection(Http1Protocol):
 
 
 def movable_connection(
-    second_process: SecondProcess, slows_others: Callable[[str, bool], bool], key_cache: KeyCache
+    second_process: SecondProcess, slows_others: Callable[[str | None, bool], bool], key_cache: KeyCache
 ) -> type[MovableConnection]:
     """
     Return the class of connections whose requests move to this process if `slows_others` is true.

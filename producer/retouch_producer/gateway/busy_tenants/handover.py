@@ -18,13 +18,14 @@ from typing import Protocol, TypedDict
 
 from retouch_producer.gateway.http.tenant_load import TenantLoad
 
-READY_WITHIN_S = 10.0
+READY_WITHIN_S = 5.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
 NICENESS = 5
 """The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need."""
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
 _SILENT_MOST_S = 3.0  # it reports four times a second
+_KILLED_AFTER_S = 30.0
 _LINES_BYTES = 65_536
 
 log = logging.getLogger("retouch.gateway")
@@ -77,6 +78,7 @@ class SecondProcess:
         self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
         self._silent_from = 0.0
         self._waiting = deque[Movable]()
+        self._timer: asyncio.TimerHandle | None = None
 
     def take(self, connection: Movable) -> None:
         """
@@ -120,15 +122,19 @@ class SecondProcess:
             except OSError:
                 channel.close()
                 raise
-        _lower_priority(self._process.pid)
         return channel
 
     def _watch(self) -> None:
-        """Look once a second whether the process is silent. If so, let the connections that wait for it stay."""
-        if self._channel is not None:
-            if time.monotonic() >= self._silent_from:
-                self._let_waiting_stay()
-            asyncio.get_running_loop().call_later(1.0, self._watch)
+        """
+        Look once a second whether the process is silent. If so, let the connections stay that wait for it; after long
+        silence, kill it.
+        """
+        silent_s = time.monotonic() - self._silent_from
+        if silent_s >= 0:
+            self._let_waiting_stay()
+        if silent_s >= _KILLED_AFTER_S and self._process is not None:
+            self._process.kill()
+        self._timer = asyncio.get_running_loop().call_later(1.0, self._watch)
 
     def _let_waiting_stay(self) -> None:
         waiting, self._waiting = self._waiting, deque()
@@ -136,7 +142,7 @@ class SecondProcess:
             connection.stay()
 
     def _hand_over_waiting(self) -> None:
-        """Hand over the connections that wait, in order, until the process takes no more at the moment."""
+        """Pass the connections that wait to the process, in order, until it takes no more."""
         if self._channel is None or not self._is_ready:
             return
         loop = asyncio.get_running_loop()
@@ -150,7 +156,7 @@ class SecondProcess:
             loop.remove_writer(self._channel)
 
     def _hand_over(self, channel: socket.socket, connection: Movable) -> None:
-        """Hand a connection over, or let it stay. Raises `BlockingIOError` if the process takes none at the moment."""
+        """Pass a connection to the process, or let it stay. Raises `BlockingIOError` if the process takes none now."""
         if (descriptor := connection.fileno()) == -1:
             connection.stay()
             return
@@ -190,7 +196,11 @@ class SecondProcess:
             self._load.note(tenant, seconds)
         for route, status, count in report["answers"]:
             self._answers[route, status] += count
-        self._is_ready = True
+        if not self._is_ready:
+            self._is_ready = True
+            # Not before: at low priority a busy machine would let it start for a minute, while connections wait.
+            if self._process is not None:
+                _lower_priority(self._process.pid)
         self._hand_over_waiting()
 
     def _note_end(self) -> None:
@@ -204,6 +214,8 @@ class SecondProcess:
             loop.remove_reader(self._channel)
             loop.remove_writer(self._channel)
             self._channel.close()
+        if self._timer is not None:
+            self._timer.cancel()
         self._channel, self._is_ready, self._lines = None, False, b""
 
     def let_end(self) -> None:

@@ -34,6 +34,7 @@ class AuditFilters(BaseModel):
 
     action: str = ""
     actor: str = ""
+    tenant: str = ""
     since: str = ""
     until: str = ""
     cursor: str = ""
@@ -46,7 +47,7 @@ class AuditFilters(BaseModel):
     @property
     def is_narrowed(self) -> bool:
         """Return whether any filter is set."""
-        return any((self.action, self.actor, self.since, self.until))
+        return any((self.action, self.actor, self.tenant, self.since, self.until))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ def show_audit(
     filters: Annotated[AuditFilters, Query()],
 ) -> Response:
     """Show a page of changes, newest first."""
-    wanted = audit_filter(filters.since, filters.until, filters.action.strip(), filters.actor.strip())
+    wanted = audit_filter(filters.since, filters.until, filters.action, filters.actor, filters.tenant)
     with clear_errors():
         lines, following = dependencies.audit.search(wanted, audit_cursor(filters.cursor), ROWS)
     return page(

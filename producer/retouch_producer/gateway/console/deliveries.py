@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 
@@ -11,10 +10,8 @@ from pydantic import BaseModel
 
 from retouch.query import JobQuery
 from retouch.states import DeliveryState
-from retouch.store import keys
 from retouch.store.audit import CHANGES
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.pagination import walk
 from retouch.store.redis_client import clear_errors
 from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.rendering import page
@@ -24,7 +21,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import scope
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import ProblemError, not_found
-from retouch_producer.gateway.http.pagination import parse_cursor, read_page
+from retouch_producer.gateway.routes import deliveries as api
 
 ROWS = 30
 STATES = tuple(DeliveryState)
@@ -87,26 +84,10 @@ def _jobs_query(filters: DeliveryFilters) -> str:
 def find_deliveries(
     dependencies: Dependencies, visitor: Visitor, filters: DeliveryFilters, limit: int
 ) -> tuple[list[DeliveryRecord], str | None]:
-    """
-    Return a page of matching deliveries, and the cursor of the next page, or None at the end.
-
-    At most 5,000 index entries are examined for a page.
-    """
-    wanted = scope(visitor.key, filters.tenant or None)
-
-    of_all = keys.lane("deliveries", "dead" if filters.state == "dead" else "recent")
-    index = keys.deliveries_by_tenant(wanted) if wanted else of_all
-    with clear_errors():
-        places = walk(
-            dependencies.client,
-            [index],
-            since=parse_instant(filters.since, "since"),
-            after=parse_cursor(filters.cursor),
-        )
-        read = partial(
-            dependencies.connections.deliveries.matching, tenant=wanted, receiver=filters.receiver, state=filters.state
-        )
-        return read_page(places, read, lambda delivery: delivery.id, limit)
+    """Return a page of deliveries that the visitor may see, and the cursor of the next page, or None at the end."""
+    tenant = scope(visitor.key, filters.tenant or None)
+    wanted = api.DeliveryFilter(tenant, filters.state, filters.receiver, filters.since)
+    return api.find_deliveries(dependencies, wanted, filters.cursor, limit)
 
 
 @router.get("/deliveries/{delivery_id}")
@@ -125,6 +106,8 @@ def redeliver(
     delivery = _known(dependencies, delivery_id, visitor)
     with clear_errors():
         outcome, messages = dependencies.connections.deliveries.redeliver(delivery.id)
+    if outcome == "unknown":
+        raise not_found("delivery")
     if outcome == "gone":
         raise ProblemError("conflict", "the job of this delivery is no longer on record; nothing was sent")
     dependencies.connections.publisher.publish(messages)

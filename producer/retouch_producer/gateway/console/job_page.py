@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -9,6 +10,7 @@ from fastapi import Depends, Request, Response
 
 from retouch.events import charge_summary
 from retouch.states import JobState
+from retouch.store.answers import RawAnswer
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.input_runs import other_runs
 from retouch.store.records import JobRecord
@@ -41,6 +43,20 @@ class ReplayCost:
     is_free: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ShownAnswer:
+    """
+    The endpoint's raw answer as the page shows it: JSON is indented unless it was cut.
+
+    `posted_at` is the instant of the POST that it is about, None if that is no longer in the charge log.
+    """
+
+    status: int
+    text: str
+    is_cut: bool
+    posted_at: float | None
+
+
 @router.get("/jobs/{job_id}")
 def show_job(
     request: Request, job_id: str, visitor: SignedIn, dependencies: Injected, image: int = 0, view: View = "slider"
@@ -52,6 +68,7 @@ def show_job(
         deliveries = dependencies.connections.deliveries.of_job(job_id)[:DELIVERIES_MOST]
         steps = steps_of(record, dependencies.connections.jobs.timeline(job_id), deliveries)
         wait = wait_of(record, dependencies.connections)
+        raw = dependencies.connections.jobs.raw_answer(job_id)
         runs = other_runs(dependencies.connections.jobs, record, RUNS_MOST)
     return page(
         request,
@@ -71,8 +88,18 @@ def show_job(
         max_charges=record.spec.policy.get("max_charges") or dependencies.settings.max_charges,
         max_attempts=record.spec.policy.get("max_attempts") or dependencies.settings.max_attempts,
         price=price,
+        raw=_raw_answer(raw, record) if raw else None,
         done=request.query_params.get("done", ""),
     )
+
+
+def _raw_answer(raw: RawAnswer, record: JobRecord) -> ShownAnswer:
+    posted_at = next((charge.intent_at for charge in record.charges if charge.fence == raw.fence), None)
+    try:
+        text = raw.text if raw.is_cut else json.dumps(json.loads(raw.text), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        text = raw.text
+    return ShownAnswer(raw.status, text, raw.is_cut, posted_at)
 
 
 def _by_receiver(deliveries: list[DeliveryRecord]) -> list[DeliveryRecord]:

@@ -51,4 +51,6 @@ def limit_plot(steps: Sequence[LimitStep], limit: int, now: float) -> LimitPlot:
         corners += [corner(step.at, last), corner(step.at, step.limit)]
         last = step.limit
     corners.append(corner(now, last))
+    if limit != last:  # the present limit is not the one of the last known step: its record may be missing
+        corners.append(corner(now, limit))
     return LimitPlot(" ".join(corners), min(limits), max(limits), len(shown), since)

@@ -12,7 +12,7 @@ from retouch.query import JobQuery
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.job_search import JobSearch
+from retouch.store.job_search import JobSearch, ended_jobs
 from retouch.store.lanes import LANES, LaneNumbers
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
@@ -115,7 +115,7 @@ def _numbers(dependencies: Dependencies, lane: str, tenant: str) -> LaneNumbers:
     if not tenant:
         return dependencies.connections.lanes.numbers(lane)
     numbers = dependencies.connections.lanes.numbers_of(lane, tenant)
-    failed = dependencies.connections.jobs.counts_of(tenant).get("failed", 0) if lane == "edits" else 0
+    failed = ended_jobs(dependencies.connections.blocking_client, tenant).get("failed", 0) if lane == "edits" else 0
     return replace(numbers, dead=failed)
 
 

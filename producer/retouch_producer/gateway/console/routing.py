@@ -102,9 +102,7 @@ def error_page(request: Request, problem: ProblemError) -> Response:
     """Return the page that explains a problem, with the problem's HTTP status and headers."""
     kind = KINDS[problem.name]
     response = page(request, "problem.html", None, status=problem.status, problem=problem, kind=kind)
-    response.headers.update(problem.headers)
-    if problem.retry_after_s is not None:
-        response.headers["Retry-After"] = str(int(problem.retry_after_s + 1))
+    response.headers.update(problem.answer_headers())
     return response
 
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
+from retouch.store.job_search import ended_jobs
 from retouch.store.lanes import LEAST_WEIGHT, MOST_WEIGHT
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import Tenant
@@ -78,7 +79,7 @@ def show_tenant(request: Request, tenant: str, visitor: SignedIn, dependencies: 
         row = _row(dependencies, tenant, lane.waiting)
         days = spent_by_day(dependencies.client, tenant, DAYS)
         tags = spent_by_tag(dependencies.client, tenant, TAG_DAYS, TAGS_MOST)
-        ended = dependencies.connections.jobs.counts_of(tenant)
+        ended = ended_jobs(dependencies.connections.blocking_client, tenant)
     return page(
         request,
         "tenant.html",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
 from typing import Annotated
 
 from cachetools import LRUCache, TTLCache
@@ -12,6 +12,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.concurrency import run_in_threadpool
 
+from retouch.errors import StoreUnavailable
 from retouch.query import JobQuery
 from retouch.store.audit import Actor
 from retouch.store.redis_client import clear_errors
@@ -70,6 +71,11 @@ class KeyCache:
             self._keys.pop(secret, None)
         return validity
 
+    async def learn(self, secret: str) -> None:
+        """Look a secret up, if that is possible now, so that `last_tenant_of` knows its tenant."""
+        with suppress(ProblemError, StoreUnavailable):
+            await self._find_now(secret)
+
     async def _find_now(self, secret: str) -> ApiKey | None:
         # All unknown secrets count as one tenant: somebody who guesses keys delays no caller with a known key.
         async with self._lookups.hold(self._tenant_of.get(secret, "")):
@@ -102,7 +108,8 @@ async def authenticate(
         detail = "expected `Authorization: Bearer rtk_…` with a valid API key"
         raise unauthorized(detail)
     require_allowed(key, request)
-    await take_turn(key.tenant)
+    if not request.scope["route"].path.startswith("/metrics"):  # who watches is no tenant that others could slow down
+        await take_turn(key.tenant)
     return key
 
 
@@ -138,12 +145,12 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
     If both `tenant` and the query name a tenant, raise `InvalidQuery`. If a producer names another tenant, raise
     `not-found`, as `scope` does.
     """
-    if tenant and query.tenants:
-        return query.also(JobQuery(tenants=(tenant,)))
     for named in query.tenants:
         scope(key, named)
     wanted = scope(key, tenant)
-    return replace(query, tenants=query.tenants or ((wanted,) if wanted else ()))
+    if query.tenants and not tenant:
+        return query
+    return query.also(JobQuery(tenants=(wanted,) if wanted else ()))
 
 
 def scope(key: ApiKey, requested: str | None) -> str:

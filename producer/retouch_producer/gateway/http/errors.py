@@ -148,12 +148,14 @@ class ProblemError(Exception):
             "retry_after_s": self.retry_after_s,
         }
 
+    def answer_headers(self) -> dict[str, str]:
+        """Return the headers of the answer, with Retry-After in whole seconds if `retry_after_s` is set."""
+        wait = {} if self.retry_after_s is None else {"Retry-After": str(math.ceil(self.retry_after_s))}
+        return self.headers | wait
+
     def response(self) -> Response:
-        """Return the HTTP answer, with the header Retry-After if `retry_after_s` is set."""
-        headers = dict(self.headers)
-        if self.retry_after_s is not None:
-            headers["Retry-After"] = str(math.ceil(self.retry_after_s))
-        return JSONResponse(self.document(), self.status, headers, media_type=MEDIA_TYPE)
+        """Return the HTTP answer."""
+        return JSONResponse(self.document(), self.status, self.answer_headers(), media_type=MEDIA_TYPE)
 
 
 def unauthorized(detail: str, *, charged: bool | None = False) -> ProblemError:

@@ -34,8 +34,9 @@ class TenantLoad:
 
     def note(self, tenant: str, seconds: float) -> None:
         """Add seconds to the load of a tenant."""
-        self._loads[tenant] = self.of(tenant) + seconds, self._clock()
-        self.on_note(tenant, seconds)
+        if tenant:  # "" stands for the callers without a key
+            self._loads[tenant] = self.of(tenant) + seconds, self._clock()
+            self.on_note(tenant, seconds)
 
     @contextmanager
     def timed(self, tenant: str) -> Iterator[None]:

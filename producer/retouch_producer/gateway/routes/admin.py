@@ -16,6 +16,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
 
 from retouch.store.failing_receivers import count_failing, failing_receivers
+from retouch.store.job_search import ended_jobs
 from retouch.store.lanes import LANES
 from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
@@ -99,7 +100,7 @@ def read_status(key: Caller, dependencies: Injected) -> JSONResponse:
             ended = dependencies.connections.jobs.counts()
         else:
             lanes = {lane: dependencies.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
-            ended = dependencies.connections.jobs.counts_of(key.tenant)
+            ended = ended_jobs(dependencies.connections.blocking_client, key.tenant)
             lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
         described = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
         own = "" if sees_all(key.role) else key.tenant

@@ -15,6 +15,7 @@ from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.body import parse_instant
 from retouch_producer.gateway.http.errors import invalid, problem_responses
+from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, Until
 from retouch_producer.gateway.schemas import bulk as bulk_schemas
 
 router = APIRouter(prefix="/v1", tags=["operations"])
@@ -30,29 +31,30 @@ _CURSOR = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
 def list_audit(
     _key: Caller,
     dependencies: Injected,
-    since: Annotated[str | None, Query(description="ISO 8601 or Unix seconds.")] = None,
-    until: Annotated[str | None, Query(description="Before this instant: ISO 8601 or Unix seconds.")] = None,
+    since: Since | None = None,
+    until: Until | None = None,
     action: Annotated[str, Query(description="An action, or its first part: `bulk`.")] = "",
     actor: Annotated[str, Query(description="The id or name of a key, or a surface.")] = "",
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
-    cursor: Annotated[str | None, Query(description="`next_cursor` of the page before.")] = None,
+    tenant: Annotated[str, Query(description="The owner of what was changed.")] = "",
+    limit: PageLimit = 100,
+    cursor: PageCursor | None = None,
 ) -> JSONResponse:
     """List the changes of the last 90 days, newest first."""
-    wanted = audit_filter(since, until, action, actor)
+    wanted = audit_filter(since, until, action, actor, tenant)
     with clear_errors():
         lines, following = dependencies.audit.search(wanted, audit_cursor(cursor), limit)
     data = [audit_document(line) for line in lines]
     return JSONResponse({"data": data, "has_more": following is not None, "next_cursor": following})
 
 
-def audit_filter(since: str | None, until: str | None, action: str, actor: str) -> AuditFilter:
+def audit_filter(since: str | None, until: str | None, action: str, actor: str, tenant: str) -> AuditFilter:
     """
     Return the filter made from the values of a request.
 
     Raises `invalid-request` if `since` or `until` is no instant.
     """
     ends_at = parse_instant(until, "until") if until else float("inf")
-    return AuditFilter(parse_instant(since, "since"), ends_at, action, actor)
+    return AuditFilter(parse_instant(since, "since"), ends_at, action.strip(), actor.strip(), tenant.strip())
 
 
 def audit_cursor(cursor: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from retouch_producer.gateway.schemas import events as event_schemas
 
 router = APIRouter(prefix="/v1", tags=["deliveries"])
 _READ = problem_responses(401, 404, 422, 503)
+_REDELIVERED_AT_ONCE = 20
 ReceiverFilter = Annotated[str | None, Query(description="Only deliveries to this receiver.")]
 DeadOnly = Annotated[bool, Query(description="Only deliveries that are dead.")]
 
@@ -44,22 +46,43 @@ def list_deliveries(
     cursor: PageCursor | None = None,
 ) -> JSONResponse:
     """List deliveries, newest first. `state=dead` lists those whose attempts are used up."""
-    tenant_scope = scope(key, tenant)
-
-    # A cursor names an entry of the index that is read: from its own index a tenant gets no other tenant's ids.
-    index_of_all = keys.lane("deliveries", "dead" if state == "dead" else "recent")
-    index = keys.deliveries_by_tenant(tenant_scope) if tenant_scope else index_of_all
-    with clear_errors():
-        cursors = walk(dependencies.client, [index], since=parse_instant(since, "since"), after=parse_cursor(cursor))
-        read = partial(
-            dependencies.connections.deliveries.matching,
-            tenant=tenant_scope,
-            receiver=receiver or "",
-            state=state or "",
-        )
-        records, next_cursor = read_page(cursors, read, lambda record: record.id, limit)
+    wanted = DeliveryFilter(scope(key, tenant), state or "", receiver or "", since)
+    records, next_cursor = find_deliveries(dependencies, wanted, cursor, limit)
     data = [delivery_document(record) for record in records]
     return JSONResponse({"data": data, "has_more": next_cursor is not None, "next_cursor": next_cursor})
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """A filter for deliveries; an empty field matches every delivery. `since` is the caller's text, not parsed yet."""
+
+    tenant: str
+    state: str
+    receiver: str
+    since: str | None
+
+
+def find_deliveries(
+    dependencies: Dependencies, wanted: DeliveryFilter, cursor: str | None, limit: int
+) -> tuple[list[DeliveryRecord], str | None]:
+    """
+    Return a page of matching deliveries, newest first, and the cursor of the next page, or None at the end.
+
+    At most 5,000 index entries are examined for a page.
+    """
+    # A cursor names an entry of the index that is read: from its own index a tenant gets no other tenant's ids.
+    index_of_all = keys.lane("deliveries", "dead" if wanted.state == "dead" else "recent")
+    index = keys.deliveries_by_tenant(wanted.tenant) if wanted.tenant else index_of_all
+    since, after = parse_instant(wanted.since, "since"), parse_cursor(cursor)
+    with clear_errors():
+        cursors = walk(dependencies.client, [index], since=since, after=after)
+        read = partial(
+            dependencies.connections.deliveries.matching,
+            tenant=wanted.tenant,
+            receiver=wanted.receiver,
+            state=wanted.state,
+        )
+        return read_page(cursors, read, lambda record: record.id, limit)
 
 
 def _delivery(dependencies: Dependencies, identity: str, key: ApiKey) -> DeliveryRecord:
@@ -119,12 +142,15 @@ def redeliver_to_receiver(
     receiver = known(dependencies, receiver_id, key)
     counts = {"redelivered": 0, "open": 0, "gone": 0}
     with clear_errors():
-        all_ids = list(dependencies.connections.deliveries.ids_of(receiver.tenant, since=parse_instant(since, "since")))
-        for ids in batched(all_ids, 200):
-            for record in dependencies.connections.deliveries.records(ids):
-                if record.receiver == receiver.id and (not dead or record.state == "dead"):
-                    outcome = _redeliver(dependencies, record.id)
-                    counts["gone" if outcome == "unknown" else outcome] += 1
+        pages = dependencies.connections.deliveries.pages_to_receiver(
+            receiver.tenant, receiver.id, since=parse_instant(since, "since"), state="dead" if dead else ""
+        )
+        # In small parts, between which Redis answers others.
+        for ids in (part for page in pages for part in batched(page, _REDELIVERED_AT_ONCE)):
+            outcomes, messages = dependencies.connections.deliveries.redeliver_many(ids)
+            dependencies.connections.publisher.publish(messages)
+            for outcome in outcomes:
+                counts["gone" if outcome == "unknown" else outcome] += 1
     dependencies.note_change(key, "receiver.redeliver", receiver.tenant, ids=[receiver.id], outcomes=counts)
     return JSONResponse(counts)
 

@@ -14,7 +14,7 @@ from retouch.outcomes import OUTPUTS_MOST
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
-from retouch_producer.documents import charge_document, delivery_document
+from retouch_producer.documents import charge_document, delivery_document, raw_answer_document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, problem_responses
@@ -69,7 +69,10 @@ def _image_name(dependencies: Dependencies, job: str, key: ApiKey, index: int) -
     responses=problem_responses(401, 404, 422, 503),
 )
 def read_timeline(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """Return all that is on record about a job: its events, its charges, its deliveries with every attempt."""
+    """
+    Return all that is on record about a job: its events, its charges, the endpoint's last answer, its deliveries with
+    every attempt.
+    """
     record = dependencies.record(job_id, key)
     with clear_errors():
         deliveries = dependencies.connections.deliveries.of_job(job_id)
@@ -78,6 +81,7 @@ def read_timeline(job_id: str, key: Caller, dependencies: Injected) -> JSONRespo
                 "job": dependencies.job_document(record),
                 "events": events_of(record, dependencies),
                 "charges": [charge_document(charge) for charge in record.charges],
+                "raw_answer": raw_answer_document(dependencies.connections.jobs.raw_answer(job_id)),
                 "deliveries": [delivery_document(delivery) for delivery in deliveries],
             }
         )

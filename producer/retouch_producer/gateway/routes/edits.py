@@ -21,7 +21,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import Document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
-from retouch_producer.gateway.enqueue.estimate import estimate
+from retouch_producer.gateway.enqueue.dry_run import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
 from retouch_producer.gateway.http.auth import Caller, actor_of, query_in_scope

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from retouch.admission import Options, resolve_options
-from retouch.egress.http import make_session
-from retouch.egress.webhook import post_webhook
 from retouch.errors import InvalidEdit
-from retouch.events import iso
 from retouch.ids import receiver_id
 from retouch.store.failing_receivers import failures_of
 from retouch.store.pagination import IndexCursor
@@ -32,6 +27,7 @@ from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Tena
 from retouch_producer.gateway.http.request_turns import give_up_turn
 from retouch_producer.gateway.routes.edits import body_of
 from retouch_producer.gateway.schemas import admin as admin_schemas
+from retouch_producer.webhook_tests import send_test_event
 
 router = APIRouter(prefix="/v1/receivers", tags=["receivers"])
 _READ = problem_responses(401, 404, 422, 503)
@@ -200,24 +196,5 @@ async def test_receiver(receiver_id: str, key: Caller, dependencies: Injected) -
     """Send a signed test event now and return the receiver's answer. One tenant may run four tests at once."""
     receiver = await run_in_threadpool(known, dependencies, receiver_id, key)
     await give_up_turn()
-    return JSONResponse(await dependencies.receiver_tests.run(receiver.tenant, _test, dependencies, receiver))
-
-
-def _test(dependencies: Dependencies, receiver: Receiver) -> Document:
-    with make_session(dependencies.settings.dangerous_allow_private_networks, 1) as session:
-        answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))
-    status = getattr(answer, "status", None)
-    words = getattr(answer, "body", b"").decode(errors="replace") or getattr(answer, "detail", "")
-    return {
-        "receiver": receiver.id,
-        "accepted": status is not None and 200 <= status < 300,
-        "status": status,
-        "trouble": getattr(answer, "kind", None),
-        "answer": words,
-        "latency_s": round(answer.elapsed_s, 3),
-    }
-
-
-def _test_event(receiver: Receiver) -> Document:
-    data = {"receiver_id": receiver.id, "tenant": receiver.tenant, "message": "A test of Retouch; no job is behind it."}
-    return {"type": "receiver.test", "timestamp": iso(time.time()), "data": data}
+    networks = dependencies.settings.dangerous_allow_private_networks
+    return JSONResponse(await dependencies.receiver_tests.run(receiver.tenant, send_test_event, receiver, networks))

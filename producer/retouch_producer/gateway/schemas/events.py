@@ -94,10 +94,25 @@ class DeliveryPage(Schema):
     next_cursor: str | None
 
 
+class RawAnswer(Schema):
+    """
+    The endpoint's last answer to a job as it came, with API keys masked.
+
+    `text` is the body, at most 4 kB of it; `cut` is true if the body was longer. `fence` is that of the charge that
+    the answer is about.
+    """
+
+    fence: int
+    status: int
+    text: str
+    cut: bool
+
+
 class Timeline(Schema):
-    """Everything on record about a job."""
+    """Everything on record about a job. `raw_answer` is null while no answer is on record."""
 
     job: Job
     events: list[Event]
     charges: list[ChargeEntry]
+    raw_answer: RawAnswer | None
     deliveries: list[Delivery]

@@ -21,7 +21,12 @@ function charge_record.names_account(charges)
   return false
 end
 
-local function save(job, charges) redis.call('HSET', keys.state('edits', job), 'charges', cjson.encode(charges)) end
+-- By one command with the raw answer, if there is one ('' for none).
+local function save(job, charges, raw_answer)
+  local own, text = keys.state('edits', job), cjson.encode(charges)
+  if raw_answer == '' then redis.call('HSET', own, 'charges', text)
+  else redis.call('HSET', own, 'charges', text, 'raw_answer', raw_answer) end
+end
 
 -- Return whether an answer of this class proves that the POST cost nothing; a missing answer does not.
 function charge_record.is_free(class) return class == 'refused' or class == 'failed' end
@@ -44,7 +49,7 @@ end
 function charge_record.add_intent(job, charges, fence, account, now)
   local intent_at = tonumber(clock.instant(now))
   charges[#charges + 1] = { fence = tonumber(fence), intent_at = intent_at, account = account or nil }
-  save(job, charges)
+  save(job, charges, '')
 end
 
 local function find(charges, fence)
@@ -62,15 +67,15 @@ local function drop_refusal(job, charges, place)
   if place <= forgiven then redis.call('HSET', own, 'forgiven', forgiven - 1) end
 end
 
--- Write the class of the answer to the POST of that lease. Return by how many calls this changes the job's cost (-1, 0
--- or 1), the instant of the intent, and the account.
-function charge_record.add_answer(job, charges, fence, class, now)
+-- Write the class of the answer to the POST of that lease, and the answer as it came. Return by how many calls this
+-- changes the job's cost (-1, 0 or 1), the instant of the intent, and the account.
+function charge_record.add_answer(job, charges, fence, class, raw_answer, now)
   local place, charge = find(charges, fence)
   if not charge then return 0, nil, nil end
   local was_free, is_free = charge_record.is_free(charge.class), charge_record.is_free(class)
   charge.class, charge.answered_at = class, tonumber(clock.instant(now))
   if class == 'refused' and #charges > REFUSALS_KEPT then drop_refusal(job, charges, place) end
-  save(job, charges)
+  save(job, charges, raw_answer)
   if was_free == is_free then return 0, nil, charge.account end
   return is_free and -1 or 1, charge.intent_at, charge.account
 end

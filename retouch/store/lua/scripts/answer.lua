@@ -3,10 +3,10 @@
 -- Keys: rt:edits:state:{job}, rt:edits:account_calls:{day}, and those of the modules.
 -- ARGV: job, fence (of the caller's lease), class, checkpoint (JSON or ''), health (about the endpoint: 'full', 'ok',
 --       'alive', 'down', 'closed CODE' or ''), fence of the lease that POSTed, '1' if the endpoint could not read the
---       picture and gets our copy next.
+--       picture and gets our copy next, the answer as it came (JSON of raw_answers.py or '').
 -- Returns {'ok', or 'late' when the lease was lost meanwhile; messages; seconds if this opened the breaker, or '';
 --         'account.closed' or 'account.opened' if it did that to the account, or ''}.
-local job, fence, class, checkpoint, health, charge_fence, reads_copy = unpack(ARGV)
+local job, fence, class, checkpoint, health, charge_fence, reads_copy, raw_answer = unpack(ARGV)
 
 local account_books = require_late('account_books')
 local budgets = require('budgets')
@@ -41,7 +41,7 @@ end
 
 local charges = charge_record.read(known[5])
 note_answer(charges)
-local by, intent_at, charge_account = charge_record.add_answer(job, charges, charge_fence, class, now)
+local by, intent_at, charge_account = charge_record.add_answer(job, charges, charge_fence, class, raw_answer, now)
 -- The job may be on another account by now; the answer concerns the account that was called.
 local account = charge_account or slot_account
 if by ~= 0 then

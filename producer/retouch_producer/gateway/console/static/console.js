@@ -144,12 +144,20 @@
     }
   });
 
+  // A canvas does not know the theme: the colour of a token is that which an element would have.
+  function colour(name) {
+    const root = document.documentElement;
+    root.style.color = `var(${name})`;
+    const found = getComputedStyle(root).color;
+    root.style.color = "";
+    return found;
+  }
+
   // Calls by day: the table beside it says the same in numbers.
   function plot(box) {
     if (box.dataset.ready || !window.uPlot) return;
     box.dataset.ready = "1";
-    const rows = JSON.parse(box.dataset.rows), style = getComputedStyle(document.documentElement);
-    const colour = (name) => style.getPropertyValue(name).trim();
+    const rows = JSON.parse(box.dataset.rows);
     const names = ["useful", "repeated", "wasted", "unknown"];
     const days = rows.map((row) => Date.parse(row[0]) / 1000);
     const sums = names.map((_, part) => rows.map((row) => row.slice(1, part + 2).reduce((sum, one) => sum + one, 0)));

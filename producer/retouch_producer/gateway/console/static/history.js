@@ -5,9 +5,16 @@
   const HEIGHT = 128;
   const drawn = new Map();
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const style = () => getComputedStyle(document.documentElement);
-  const token = (name) => style().getPropertyValue(name).trim();
   const figures = () => document.getElementById("history-figures");
+
+  // A canvas does not know the theme: the colour of a token is that which an element would have.
+  function token(name) {
+    const root = document.documentElement;
+    root.style.color = `var(${name})`;
+    const colour = getComputedStyle(root).color;
+    root.style.color = "";
+    return colour;
+  }
 
   function short(value) {
     const [size, unit] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([one]) => Math.abs(value) >= one) ?? [1, ""];
@@ -41,12 +48,13 @@
     ];
   }
 
+  const isLong = (all) => all.starts.at(-1) - all.starts[0] > 129600;
+
   function axes(all, plot) {
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const shared = { stroke: token("--quiet"), font, ticks: { show: false } };
-    const isLong = all.starts.at(-1) - all.starts[0] > 129600;
     return [
-      { ...shared, grid: { show: false }, size: 22, space: 64, values: (_, ticks) => ticks.map((at) => (isLong ? utc(at, 5, 13) + "h" : utc(at, 11, 16))) },
+      { ...shared, grid: { show: false }, size: 22, space: 64, values: (_, ticks) => ticks.map((at) => (isLong(all) ? utc(at, 5, 13) + "h" : utc(at, 11, 16))) },
       { ...shared, grid: { stroke: token("--line"), width: 1 }, size: 46, space: 28, gap: 4, values: (_, ticks) => ticks.map(plot.unit === "seconds" ? seconds : short), ...(plot.unit === "count" ? { incrs: [1, 2, 5].flatMap((one) => [0, 1, 2, 3, 4, 5, 6].map((power) => one * 10 ** power)).sort((a, b) => a - b) } : {}) },
     ];
   }
@@ -65,7 +73,8 @@
   function draw(box, all, plot) {
     const state = { all, plot };
     const options = {
-      width: box.clientWidth, height: HEIGHT, legend: { show: false }, padding: [8, 4, 0, 0],
+      // Half of the last time may stand to the right of the plot.
+      width: box.clientWidth, height: HEIGHT, legend: { show: false }, padding: [8, isLong(all) ? 30 : 17, 0, 0],
       series: [{}, ...looks(plot)], axes: axes(all, plot),
       scales: { x: { time: true, range: () => [state.all.starts[0], state.all.starts.at(-1) + state.all.step] }, y: { range: (_, least, most) => [0, Math.max(plot.unit === "count" ? 4 : 0.01, (most ?? 0) * 1.08)] } },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false }, sync: { key: "history" } },

@@ -1,0 +1,42 @@
+"""The simulator's cache: a value is made once for all callers, and a failure is not kept."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+
+import pytest
+
+from retouch_ops.simulator.image_pool import Cache
+
+
+def test_a_late_waiter_does_not_drop_a_newer_value() -> None:
+    """
+    Two callers wait for a value whose making fails. The first one asks again before the second one has seen the
+    failure: the value that is made now is kept for all later callers.
+    """
+    calls = count(1)
+
+    async def make() -> int:
+        number = next(calls)
+        await asyncio.sleep(0)
+        if number == 1:
+            raise ValueError("the first attempt fails")
+        return number
+
+    async def callers() -> list[int]:
+        cache = Cache[int](4)
+
+        async def first() -> int:
+            with pytest.raises(ValueError, match="the first"):
+                await cache.get("key", make)
+            return await cache.get("key", make)
+
+        async def second() -> int:
+            with pytest.raises(ValueError, match="the first"):
+                await cache.get("key", make)
+            return await cache.get("key", make)
+
+        return [*await asyncio.gather(first(), second()), await cache.get("key", make)]
+
+    assert asyncio.run(callers()) == [2, 2, 2]
