@@ -27,8 +27,9 @@ def start(queue: EditQueue, tmp_path: Path) -> Start:
     own = {name: value for name, value in os.environ.items() if name.startswith("RETOUCH_")}
 
     def run(*command: str, **environment: str) -> Spoken:
-        path = {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONWARNINGS": "ignore"}
-        return Spoken([sys.executable, *command], folder=tmp_path, environment={**own, **path, **environment})
+        # Lines are read as they are printed, as at a terminal.
+        python = {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+        return Spoken([sys.executable, *command], folder=tmp_path, environment={**own, **python, **environment})
 
     return run
 
