@@ -23,7 +23,7 @@ from tests.integration.conftest import ParsedEdit
 from tests.process_watch import Spoken, alive, eventually
 
 # A little less priority, so that the second process starts in time beside processes that use all of the CPU.
-SOON_THERE = "from retouch_producer.gateway.busy_tenants import handover as h; h.NICENESS = 1\n"
+SOON_THERE = "from retouch_producer.gateway.busy_tenants import handover as h; h.NICENESS = h.STARTING_NICENESS = 1\n"
 # The tenant "busy" is busy, once its key was looked up, and no other one is.
 AT_ONCE = SOON_THERE + (
     "from retouch_producer.gateway.dependencies import Dependencies; "

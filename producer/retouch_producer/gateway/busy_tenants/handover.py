@@ -20,8 +20,11 @@ from retouch_producer.gateway.http.tenant_load import TenantLoad
 
 READY_WITHIN_S = 5.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
-NICENESS = 5
-"""The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need."""
+STARTING_NICENESS, NICENESS = 10, 19
+"""
+The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need. While it
+starts it gets some more, since connections wait for it.
+"""
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
 _SILENT_MOST_S = 3.0  # it reports four times a second
@@ -122,6 +125,7 @@ class SecondProcess:
             except OSError:
                 channel.close()
                 raise
+        _lower_priority(self._process.pid, STARTING_NICENESS)
         return channel
 
     def _watch(self) -> None:
@@ -198,9 +202,8 @@ class SecondProcess:
             self._answers[route, status] += count
         if not self._is_ready:
             self._is_ready = True
-            # Not before: at low priority a busy machine would let it start for a minute, while connections wait.
             if self._process is not None:
-                _lower_priority(self._process.pid)
+                _lower_priority(self._process.pid, NICENESS)
         self._hand_over_waiting()
 
     def _note_end(self) -> None:
@@ -231,11 +234,11 @@ class SecondProcess:
             await asyncio.to_thread(_end, self._process)
 
 
-def _lower_priority(process: int) -> None:
+def _lower_priority(process: int, niceness: int) -> None:
     with suppress(OSError):  # it has ended
-        os.setpriority(os.PRIO_PROCESS, process, NICENESS)
+        os.setpriority(os.PRIO_PROCESS, process, niceness)
         # Linux may share the CPU among sessions first; the process has a session of its own.
-        Path(f"/proc/{process}/autogroup").write_text(str(NICENESS))
+        Path(f"/proc/{process}/autogroup").write_text(str(niceness))
 
 
 def _is_closed(channel: socket.socket) -> bool:
