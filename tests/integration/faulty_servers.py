@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 import requests
 from cryptography import x509
@@ -22,6 +22,10 @@ from cryptography.x509.oid import NameOID
 from retouch.egress.http import Answer, Trouble, send
 
 LOOPBACK = ("127.0.0.0/8",)
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+Script: TypeAlias = "Callable[[RawServer, socket.socket], None]"
+"""What a server does with each connection."""
 
 
 class RawServer:
@@ -32,7 +36,7 @@ class RawServer:
     so that a test can show that the client gave up first. `ended` is released each time a connection was closed.
     """
 
-    def __init__(self, script: Callable[[RawServer, socket.socket], None], tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         self.script, self.tls = script, tls
         self.requests: list[bytes] = []
         self.accepted = 0
@@ -139,7 +143,7 @@ def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes
     return head.encode() + b"\r\n\r\n" + body
 
 
-def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
+def answering(*parts: bytes) -> Script:
     """Return a script that answers every request of a connection with the given bytes."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
@@ -149,7 +153,7 @@ def answering(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
     return script
 
 
-def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
+def then_close(*parts: bytes) -> Script:
     """Return a script that answers one request with the given bytes and closes the connection."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
@@ -159,7 +163,7 @@ def then_close(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
     return script
 
 
-def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.socket], None]:
+def then_hold(*parts: bytes, drip: bytes = b"") -> Script:
     """Return a script that answers one request with the given bytes, then holds the connection and repeats `drip`."""
 
     def script(server: RawServer, connection: socket.socket) -> None:
@@ -170,7 +174,7 @@ def then_hold(*parts: bytes, drip: bytes = b"") -> Callable[[RawServer, socket.s
     return script
 
 
-def then_reset(*parts: bytes) -> Callable[[RawServer, socket.socket], None]:
+def then_reset(*parts: bytes) -> Script:
     """Return a script that answers one request with the given bytes and then resets the connection."""
 
     def script(server: RawServer, connection: socket.socket) -> None:

@@ -53,7 +53,7 @@ def make_gateway(settings: Settings) -> FastAPI:
         redoc_url=None,
         telemetry=_NO_TELEMETRY,
     )
-    app.state.dependencies = Dependencies(settings)
+    dependencies = app.state.dependencies = Dependencies(settings)
     errors.install(app)
     resources = (
         edits,
@@ -76,10 +76,9 @@ def make_gateway(settings: Settings) -> FastAPI:
         app.include_router(resource.router)
     describe(app)
     # The middleware added last runs first, so `Counting` counts the answers of all layers below it.
-    app.add_middleware(RevocationWatch, are_valid=app.state.dependencies.key_cache.are_valid)
-    dependencies = app.state.dependencies
+    app.add_middleware(RevocationWatch, are_valid=dependencies.key_cache.are_valid)
     app.add_middleware(TurnTaking, turns=dependencies.request_limiter, slows_others=dependencies.slows_others)
-    app.add_middleware(metrics.Counting, counts=app.state.dependencies.requests)
+    app.add_middleware(metrics.Counting, counts=dependencies.requests)
     if settings.traces:
-        app.add_middleware(TraceContext, tracing=app.state.dependencies.connections.tracing)
+        app.add_middleware(TraceContext, tracing=dependencies.connections.tracing)
     return app

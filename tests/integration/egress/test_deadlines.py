@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,7 +13,9 @@ import requests
 from retouch.egress.deadline import Deadline
 from retouch.egress.http import Answer, Trouble, send
 from tests.integration.faulty_servers import (
+    CHUNKED,
     RawServer,
+    Script,
     answer,
     cut,
     got,
@@ -23,9 +24,6 @@ from tests.integration.faulty_servers import (
     trouble,
 )
 from tests.process_watch import eventually
-
-Script = Callable[[RawServer, socket.socket], None]
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(

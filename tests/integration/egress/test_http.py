@@ -7,7 +7,6 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,7 +16,9 @@ import requests
 from retouch.egress import guarded_session
 from retouch.egress.http import send
 from tests.integration.faulty_servers import (
+    CHUNKED,
     RawServer,
+    Script,
     answer,
     answering,
     full_backlog,
@@ -29,9 +30,6 @@ from tests.integration.faulty_servers import (
     then_reset,
     trouble,
 )
-
-Script = Callable[[RawServer, socket.socket], None]
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, fields, replace
 from typing import ClassVar, Protocol, TypeVar
 from urllib.parse import quote
@@ -47,7 +47,8 @@ def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Seq
 
 def raw_answer(status: int, body: bytes, keys: Iterable[str]) -> RawAnswer:
     """Return an answer as it came, without any of the keys in any of their spellings, and cut to 4 kB."""
-    spellings = {spelling for key in keys if key for spelling in _spellings(key)}
+    # The longest first: a key may be the beginning of another one.
+    spellings = sorted({spelling for key in keys if key for spelling in _spellings(key)}, key=len, reverse=True)
     try:
         text = json.dumps(_masked(json.loads(body), spellings), ensure_ascii=False)
     except (ValueError, RecursionError):  # no JSON, or nested too deeply
@@ -63,7 +64,7 @@ def _spellings(key: str) -> set[str]:
     return {key, in_json, in_json.replace("/", "\\/"), quote(key, safe=""), html.escape(key)}
 
 
-def _masked(value: object, spellings: Collection[str]) -> object:
+def _masked(value: object, spellings: Sequence[str]) -> object:
     if isinstance(value, dict):
         return {_masked_text(name, spellings): _masked(member, spellings) for name, member in value.items()}
     if isinstance(value, list):
@@ -71,9 +72,8 @@ def _masked(value: object, spellings: Collection[str]) -> object:
     return _masked_text(value, spellings) if isinstance(value, str) else value
 
 
-def _masked_text(text: str, spellings: Iterable[str]) -> str:
-    # The longest first: a key may be the beginning of another one.
-    for spelling in sorted(spellings, key=len, reverse=True):
+def _masked_text(text: str, spellings: Sequence[str]) -> str:
+    for spelling in spellings:
         text = text.replace(spelling, "[key]")
     return text
 
