@@ -53,6 +53,7 @@ class Mixture:
     def __init__(self, client: Any, accounts: list[Account]) -> None:
         client.flushdb()
         self.client, self.accounts = client, {one.id: one for one in accounts}
+        self.seen = set[tuple[str, str]]()
         self.kit, self.store, self.paused = LaneKit(client), AccountStore(client), set[str]()
         self.kit.open_accounts(*accounts)
 
@@ -79,7 +80,7 @@ class Mixture:
 
     def check(self) -> None:
         """
-        Assert that limits and owners are respected, and that no slot is idle while a waiting job may use it.
+        Assert that limits, owners and tiers are respected, and that no slot is idle while a waiting job may use it.
         """
         records = self.kit.jobs.records(self.kit.dispatched())
         held = Counter(record.account for record in records)
@@ -89,6 +90,21 @@ class Mixture:
             if self.client.zcard(f"rt:edits:backlog:{tenant}"):
                 open_ones = [one for one in self.usable(tenant) if one.id not in self.paused]
                 assert all(held[one.id] >= int(one.limit) for one in open_ones), (tenant, held)
+        for record in records:
+            # After a move has freed a slot it only gives slots: an account that was full for a new job still is.
+            if (record.id, record.account) not in self.seen:
+                passed_over = self.before(record.account, record.spec.tenant)
+                assert all(held[one.id] >= int(one.limit) for one in passed_over), (record.account, held)
+        self.seen = {(record.id, record.account) for record in records}
+
+    def before(self, name: str, tenant: str) -> list[Account]:
+        """Return the open accounts that a job of the tenant uses before this one: its own first, then by tier."""
+
+        def rank(one: Account) -> tuple[bool, int]:
+            return tenant not in one.tenants, one.tier
+
+        open_ones = [one for one in self.usable(tenant) if one.id not in self.paused]
+        return [one for one in open_ones if rank(one) < rank(self.accounts[name])]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -98,8 +114,9 @@ class Mixture:
 )
 def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account], moves: list[tuple[str, int]]) -> None:
     """
-    After each move no account exceeds its limit, each job has an account that its tenant may use, and no slot is idle
-    while a waiting job may use it. In the end jobs wait only if their tenant may use no account.
+    After each move no account exceeds its limit, and each job has an account that its tenant may use. A job went to its
+    tenant's own accounts first, and to a higher tier only if all lower ones were full. No slot is idle while a waiting
+    job may use it. In the end jobs wait only if their tenant may use no account.
     """
     mixture = Mixture(client, accounts)
     for move, number in moves:
@@ -107,6 +124,7 @@ def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account]
         mixture.check()
     for name in list(mixture.paused):
         mixture.toggle(name)
+        mixture.check()
     while mixture.kit.dispatched():
         mixture.move("end", 0)
         mixture.check()
