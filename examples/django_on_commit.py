@@ -1,8 +1,8 @@
 """
-Enqueue from Django when the transaction has committed: an order that is rolled back costs nothing.
+Enqueue from Django once the transaction has committed. An order that is rolled back costs nothing.
 
-Run it with the address of a picture: `python examples/django_on_commit.py https://…/in.png`. It makes a project of one
-file with a database in memory; in your own project, you need only a function such as `take_order`.
+Run it with the address of a picture: `python examples/django_on_commit.py https://…/in.png`. This file is a whole
+project with a database in memory. In your own project, you need only a function like `take_order`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def take_order(queue: EditQueue, number: int, picture: str, *, in_stock: bool) -
 
 
 def main(picture: str) -> int:
-    """Take one order that is committed and one that is rolled back; only the first is enqueued."""
+    """Take order 17, which is committed, and order 18, which is rolled back. Only the edit of order 17 is enqueued."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE orders (number INTEGER PRIMARY KEY)")
     with EditQueue() as queue:

@@ -1,8 +1,8 @@
 """
 Enqueue many edits in one round trip: `python examples/enqueue_many.py ORDER IMAGE_URL PROMPT…`.
 
-Each edit has an idempotency key made from the order and the edit's position, so running this again within a day
-enqueues nothing new and finds the same jobs.
+Each edit has an idempotency key, made from the order and the position of the edit. If you run this again within a day,
+nothing new is enqueued, and the same jobs are found.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from retouch import Edit, EditCancelled, EditFailed, EditQueue, JobOptions, Resu
 
 
 def main(order: str, init_image: str, *prompts: str) -> int:
-    """Enqueue one edit for each prompt, wait for all, and return the exit code: 1 if an edit yielded no image."""
+    """Enqueue one edit for each prompt, and wait for all. Return exit code 1 if an edit yielded no image, else 0."""
     requests = [
         (Edit(prompt=prompt, init_image=init_image), JobOptions(idempotency_key=f"{order}-{place}"))
         for place, prompt in enumerate(prompts)

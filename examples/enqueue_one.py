@@ -8,7 +8,7 @@ from retouch import Edit, EditCancelled, EditFailed, EditQueue, ResultTimeout
 
 
 def main(init_image: str, prompt: str) -> int:
-    """Run one edit that is paid for once at most, and return the exit code."""
+    """Run one edit, which is paid for at most once. Return the exit code."""
     with EditQueue() as queue:
         job = queue.enqueue(Edit(prompt=prompt, init_image=init_image), max_charges=1)
         print(f"enqueued {job.id}")

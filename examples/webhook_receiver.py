@@ -1,8 +1,7 @@
 """
-Receive Retouch's webhooks with the standard library alone: `python examples/webhook_receiver.py`.
+Receive Retouch's webhooks with the HTTP server of the standard library: `python examples/webhook_receiver.py`.
 
-WEBHOOK_SECRET is the secret that `retouch receivers list --show-secret` shows; PORT is 8080 unless the environment says
-otherwise.
+Set WEBHOOK_SECRET to the secret that `retouch receivers list --show-secret` shows. PORT is 8080 by default.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ class Receiver(BaseHTTPRequestHandler):
     """
     Answers 400 to a request that cannot be verified, and 204 to any other request.
 
-    An event is handled after the answer, since the sender waits only for some seconds.
+    The answer is sent before the event is handled, since the sender waits only for some seconds.
     """
 
     def do_POST(self) -> None:

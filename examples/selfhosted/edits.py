@@ -1,7 +1,8 @@
 """
 Two functions that edit a picture: one uses InstructPix2Pix (`diffusers`), the other uses Pillow and needs no GPU.
 
-The server uses one of the two functions. At the same time it makes at most as many calls as it has GPUs.
+`edit` is the first function if diffusers and torch are installed, else the second. The server calls `edit` for at most
+one picture per GPU at the same time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ SIDE_MOST = 768
 def pillow_edit(
     image: Image.Image, prompt: str, steps: int, guidance_scale: float, image_guidance_scale: float
 ) -> Image.Image:
-    """Return a poster of the picture, to show that the server works. Higher guidance makes the effect stronger."""
+    """
+    Return a poster of the picture. A higher `guidance_scale` makes the effect stronger, and a higher
+    `image_guidance_scale` makes the effect weaker.
+    """
     strength = min(1.0, guidance_scale / 20 + steps / 100) / max(1.0, image_guidance_scale / 2)
     poster = ImageOps.posterize(ImageEnhance.Color(image).enhance(1.8), 3)
     return Image.blend(image, ImageOps.mirror(poster) if "mirror" in prompt.lower() else poster, strength)

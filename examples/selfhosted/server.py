@@ -1,5 +1,5 @@
 """
-A server with the API of the pix2pix endpoint: `python examples/selfhosted/server.py`. It calls your function to edit.
+Serves the API of the pix2pix endpoint, and calls your function to edit: `python examples/selfhosted/server.py`.
 
 SELFHOSTED_KEY holds the key that callers must send. Pictures are fetched from public addresses, and from the networks
 that RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS names. README.md shows how to make a worker of Retouch use this server.
@@ -57,7 +57,9 @@ STILL: dict[str, object] = {"status": "processing", "messege": "Request processi
 
 @dataclass
 class Generation:
-    """One accepted edit; `work` is a future of its final answer, and `name` is the file of its picture."""
+    """
+    One accepted edit. `work` is the future of the final answer, and `name` is the file name of the edited picture.
+    """
 
     number: int
     base_url: str
@@ -82,7 +84,10 @@ class Service:
 
     def post(self, body: bytes, base_url: str) -> Reply:
         """
-        Return the answer to a POST of an edit: the link to its picture, or if that takes too long, the link to poll.
+        Return the answer to a POST of an edit.
+
+        Wait for the edit for up to `answer_within_s` seconds. After that, the answer is the link to poll. A refused
+        POST gets an error at once.
         """
         asked = self._admitted(body)
         if isinstance(asked, tuple):
@@ -105,7 +110,9 @@ class Service:
             return 200, {**STILL, "id": generation.number, "eta": 2, "fetch_result": look}
 
     def fetch(self, number: str, body: bytes) -> Reply:
-        """Return the answer to a poll: the final answer of the edit, or that it is still being processed."""
+        """
+        Return the answer to a poll. It is a processing answer while the edit runs, and the final answer after that.
+        """
         asked = self._admitted(body)
         if isinstance(asked, tuple):
             return asked
@@ -162,7 +169,7 @@ class Service:
 
 
 def faults_of(asked: dict[str, Any]) -> dict[str, list[str]]:
-    """Return {field: messages} for the invalid fields of a request, in the form of the endpoint."""
+    """Return {field: messages} for the invalid fields of a request. The messages are like those of the endpoint."""
     faults = {
         name: [f"The {name.replace('_', ' ')} field is required."]
         for name in ("prompt", "init_image")
@@ -207,7 +214,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(200, "image/png", picture)
 
     def do_HEAD(self) -> None:
-        """Answer the request with which `retouch doctor` checks whether the server runs."""
+        """Answer a HEAD request. `retouch doctor` sends one to check whether the server runs."""
         self._send(405, "application/json", b"")
 
     def _answer(self, status: int, content: dict[str, object]) -> None:

@@ -1,8 +1,8 @@
 """
 The `retouch` command, for producers and for operators.
 
-Each command imports what it needs when it runs, so that `retouch --help` is quick. An error of ours is printed as one
-line on standard error. Exit code 0 means success, 1 that the job (or a check) failed, 2 a usage error.
+A command imports its modules only when it runs, so that `retouch --help` is quick. An error of ours is printed as one
+line on standard error. The exit code is 0 for success, 1 if the job or a check failed, and 2 for a usage error.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ retouch_ops.commands.register(app)
 
 
 def exit_code(error: RetouchError) -> int:
-    """Return 2 if the request itself is wrong, since a repetition would fail too. Return 1 for any other error."""
+    """Return 2 if the request is wrong, so that a repetition would fail too. Return 1 for any other error."""
     is_usage_error = isinstance(error, USAGE_ERRORS) or getattr(error, "is_usage_error", False)
     return 2 if is_usage_error else 1
 
 
 def main() -> None:
-    """Run the command line; an error of ours is printed as one line without a traceback, and the process exits."""
+    """Run the command line. An error of ours is printed as one line without a traceback, and ends the process."""
     try:
         app()
     except RetouchError as error:

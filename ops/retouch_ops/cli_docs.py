@@ -55,18 +55,14 @@ def standalone_command(function: Callable[..., None]) -> Command:
 
 def _typed(command: object) -> Command:
     """
-    Return a command unchanged, but typed as one of typer's public classes. The type that typer's functions return is a
-    private base class.
+    Return a command unchanged, but typed as a public class of typer. Functions of typer return a private base class.
     """
     assert isinstance(command, TyperGroup | TyperCommand)
     return command
 
 
 def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
-    """
-    Yield the Markdown parts of one command's section, then the parts for its subcommands. `depth` is the level of the
-    heading.
-    """
+    """Yield the Markdown of one command and of its subcommands. `depth` is the level of the heading."""
     yield f"{'#' * depth} {name}\n{_plain(command.help)}"
     if isinstance(command, TyperGroup):
         for word, one in command.commands.items():
@@ -82,7 +78,7 @@ def _section(name: str, command: Command, depth: int = 3) -> Iterator[str]:
 
 
 def _plain(text: str | None) -> str:
-    """Return a help text on one line. Characters that Markdown would interpret are replaced or escaped."""
+    """Return a help text on one line, with the characters that Markdown would interpret replaced or escaped."""
     return " ".join((text or "").split()).replace("|", "/").replace("<", "\\<")
 
 

@@ -45,7 +45,7 @@ def _rate(metric: str, by: str, labels: str = "") -> str:
     """
     Return a Prometheus expression for the rate of a counter, grouped by the labels `by`.
 
-    All gateways report equal series, so the expression takes their maximum.
+    Each gateway reports the same counts, so the expression takes the maximum over the gateways.
     """
     return f"max by ({by}) (rate({metric}{labels}[$__rate_interval]))"
 

@@ -1,9 +1,9 @@
 """
-`retouch demo`: edits one photograph through the whole path, as a backend would, and stops everything again.
+`retouch demo` edits one photograph as a backend would, through all parts of Retouch, and then stops all parts.
 
-Embedded Redis, simulator, workers, gateway and Flower are real processes. A server in this process receives the
-webhook, and an independent library verifies it. Nothing is paid: all settings are removed from the environment,
-including the key of the endpoint.
+Embedded Redis, simulator, workers, gateway and Flower are real processes. This process receives the webhook, and an
+independent library verifies it. Nothing is paid, since all settings are removed from the environment, including the key
+of the endpoint.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Webhook:
 
 def run_demo() -> None:
     """
-    Run the demo in the working folder: its state is in `var/demo`, pictures and the log are in `out/demo`.
+    Run the demo in the working folder. The state goes to `var/demo`, and pictures and the log go to `out/demo`.
 
-    Raises `DemoFailed`, or the error of a step; the log of the stack has the details.
+    Raises `DemoFailed`, or the error of a step. The log of the stack has the details.
     """
     begun_at = time.monotonic()
     # With a key in the environment the demo would make a paid call.
@@ -147,7 +147,11 @@ def _verify(received: queue.Queue[Webhook], receiver: Receiver, job: Job) -> Non
 
 
 def _find_in_flower(flower: str, job: Job) -> str:
-    """Wait until Flower lists the job's task as done; return the URL of the task's page, which names the job."""
+    """
+    Wait until Flower lists the task of a job as done, and return the URL of the task's page.
+
+    Raises `DemoFailed` if this takes too long, or if the page does not name the job.
+    """
     _step("find the task in Flower")
     order = {"order[0][column]": 0, "order[0][dir]": "desc", "columns[0][data]": "received"}
     query = urlencode({"draw": 1, "start": 0, "length": 100, "search[value]": job.id, **order})
@@ -176,7 +180,7 @@ def _fetch(url: str) -> bytes:
 
 @contextmanager
 def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
-    """Context manager that receives webhooks on a free port; yields the URL, and a queue of the received webhooks."""
+    """Context manager that receives webhooks on a free port. Yields the URL, and a queue of the received webhooks."""
     received: queue.Queue[Webhook] = queue.Queue()
 
     class Handler(BaseHTTPRequestHandler):
@@ -201,11 +205,7 @@ def _webhook_receiver() -> Iterator[tuple[str, queue.Queue[Webhook]]]:
 
 @contextmanager
 def _time_limit(log_path: Path) -> Iterator[None]:
-    """
-    Context manager that raises `DemoFailed` if its block takes longer than 100 s, and `KeyboardInterrupt` on SIGTERM.
-
-    After either exception the demo stops all its processes.
-    """
+    """Context manager that ends its block by `DemoFailed` after 100 s, or by `KeyboardInterrupt` on SIGTERM."""
 
     def too_long(_number: int, _frame: FrameType | None) -> None:
         raise DemoFailed(f"not done after {LONGEST_S:g} s; {log_path} says what happened")

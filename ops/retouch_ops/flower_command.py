@@ -23,8 +23,8 @@ def flower_arguments(settings: Settings) -> list[str]:
     """
     Return Flower's options. They contain the password, so they must not be put on a command line.
 
-    Flower keeps at most 10,000 tasks, since each needs 8.3 kB of memory. Without `--purge-offline-workers` it would
-    show a killed worker as online for ever.
+    Flower keeps at most 10,000 tasks, of 8.3 kB each. Without `--purge-offline-workers`, Flower would show a killed
+    worker as online for ever.
     """
     auth = settings.flower_basic_auth.get_secret_value()
     return [
@@ -50,7 +50,8 @@ def job_of(task_id: str) -> str:
 
 def show_job(task: Any, public_url: str) -> Any:
     """
-    Return the task as Flower's page shows it. The URL and the command that show its job replace its keyword arguments.
+    Return the task as Flower's page shows it. A task of a job shows the job's URL and command instead of keyword
+    arguments.
     """
     if job := job_of(task.uuid or ""):
         task.kwargs = f"{public_url.rstrip('/')}/console/jobs/{job} or: retouch job {job}"

@@ -1,9 +1,9 @@
 """
 Runs a command that must not outlive the process that started it: `python parent_death.py PARENT_PID SIGNAL COMMAND…`.
 
-This file is run by its path and imports only the standard library, so it costs about 20 ms. On Linux it asks the kernel
-to send SIGNAL to the command when the parent dies, then replaces itself by the command. On other systems it stays,
-watches the parent and forwards signals.
+This file is run by its path and imports only the standard library, so it costs about 20 ms. On Linux, it asks the
+kernel to send SIGNAL to the command when the parent dies, then replaces itself by the command. On other systems, it
+runs the command as a child, watches the parent and forwards signals.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ LOOK_EVERY_S, LAST_GRACE_S = 0.2, 5.0
 
 
 def tied_to_this_process(command: Sequence[str], death_signal: signal.Signals) -> list[str]:
-    """Return a command line that runs `command`, and sends it `death_signal` if the calling process dies."""
+    """Return a command line that runs `command`. If the calling process dies, the command gets `death_signal`."""
     # -I -S: only the standard library is imported, so looking for other packages would only cost time.
     return [sys.executable, "-I", "-S", __file__, str(os.getpid()), str(int(death_signal)), *command]
 
 
 def replace_process(parent: int, death_signal: int, command: Sequence[str]) -> None:
     """
-    Replace this process by the command, after asking the kernel for a death signal.
+    Ask the kernel for a death signal, then replace this process by the command.
 
     The kernel sends the signal when the *thread* that started this process ends. If the parent died before the kernel
-    was asked, this process already has another parent, and exits.
+    was asked, exit without running the command.
     """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
     if os.getppid() != parent:
@@ -65,7 +65,7 @@ def _end(child: subprocess.Popen[bytes], death_signal: int) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command by `replace_process` on Linux, else by `watch`; return its exit code."""
+    """Run the command by `replace_process` on Linux, else by `watch`. Return the exit code of the command."""
     parent, death_signal, command = int(arguments[0]), int(arguments[1]), arguments[2:]
     if sys.platform == "linux":
         replace_process(parent, death_signal, command)

@@ -1,8 +1,9 @@
 """
-Groups of child processes: started in order, restarted when they die, stopped together, never orphaned.
+Groups of child processes. A group starts its children in order, restarts dead ones, and stops all together.
 
-A `Program` says what to run, and a `Group` runs several. Start children from a thread that lives at least as long as
-the children should: on Linux they get their death signal when that thread ends (`retouch_ops.parent_death`).
+A `Program` describes one child, and a `Group` runs several. On Linux, children get their death signal when the thread
+that started them ends (`retouch_ops.parent_death`). So start children from a thread that lives at least as long as the
+children should.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class Program:
     """
     How to run one child process, and how to find out whether it is ready.
 
-    `environment` is the child's whole environment; if it is None, the child inherits that of this process. `grace_s` is
-    the number of seconds between SIGTERM and SIGKILL when the child is stopped. The child gets `death_signal` if this
-    process dies. If `reloads` is True, each SIGHUP to this process is passed on to the child.
+    `environment` is the whole environment of the child. If it is None, the child inherits the environment of this
+    process. A child that is stopped gets SIGTERM, and SIGKILL after `grace_s` seconds. If this process dies, the child
+    gets `death_signal`. If `reloads` is True, the child also gets each SIGHUP that this process gets.
     """
 
     name: str
@@ -53,8 +54,7 @@ class Program:
 @dataclass
 class Child:
     """
-    One program and its present process. While the program is dead, `process` is None; it is started again at
-    `starts_at`.
+    One program and its process. While the program is dead, `process` is None. The next start is at `starts_at`.
 
     `fast_deaths` counts how often in a row the program has died within 5 s of its start.
     """
@@ -71,7 +71,7 @@ def pause_s(fast_deaths: int) -> float:
     """
     Return the seconds to wait before a restart. A fast death is a death within 5 s of the start.
 
-    The wait is 0 s without a fast death and 0.5 s after one. It doubles with each further fast death, up to 30 s.
+    The wait is 0 s if there was no fast death, and 0.5 s after one. Each further one doubles the wait, up to 30 s.
     """
     return min(LONGEST_PAUSE_S, 0.25 * 2.0 ** min(fast_deaths, 16)) if fast_deaths else 0.0
 
@@ -149,9 +149,10 @@ class Group:
 
     def counting_signals(self) -> _SignalCounter:
         """
-        Return a context manager. During its block, SIGTERM and SIGINT are counted instead of ending this process.
+        Return a context manager. During its block, SIGTERM and SIGINT do not end this process but are counted.
 
-        SIGHUP is passed on to the children whose program has `reloads`.
+        SIGHUP is passed on to the children whose program has `reloads`. If the terminal was closed, SIGHUP ends this
+        process.
         """
         return _SignalCounter(self)
 

@@ -23,10 +23,11 @@ def _retouch_simulator_process() -> Iterator[Simulator]:
 @pytest.fixture
 def retouch_simulator(_retouch_simulator_process: Simulator) -> Simulator:
     """
-    Return a simulator of the endpoint whose counts are zero. It is a process of its own, which ends with the session.
+    Return a simulator of the endpoint whose counts are zero. One process serves all tests of the session.
 
-    `pix2pix_url` and `fetch_url` are its URLs, `faults(…)` makes it fail, `books()` returns what was charged. It
-    answers after 20 ms; `settings(latency_s=4.6)` changes that, or any other setting, until the test ends.
+    `pix2pix_url` and `fetch_url` are the URLs of the simulator. `faults(…)` makes it fail, and `books()` returns the
+    charges. An answer takes 20 ms. `settings(latency_s=4.6)` changes that until the test ends, and can change every
+    other setting.
     """
     _retouch_simulator_process.reset()
     return _retouch_simulator_process

@@ -21,7 +21,7 @@ _USERINFO = re.compile(r"(?<=://)[^/@]*@")
 
 
 class NoStackHere(RetouchError):
-    """No `retouch up` runs in this folder, or it is not used because RETOUCH_REDIS_URL is set."""
+    """No `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and used instead."""
 
     is_usage_error = True
 
@@ -44,7 +44,9 @@ def variable(field_name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """Return the unit of a setting, found by the ending of its name (`_s` is seconds), or "" if none is known."""
+    """
+    Return the unit of a setting, such as seconds for a name that ends in `_s`. Return an empty string if none is known.
+    """
     if name in UNITS:
         return UNITS[name]
     endings = {"_s": "seconds", "_url": "URL", "_port": "port", "_attempts": "attempts", "_charges": "charges"}
@@ -53,10 +55,9 @@ def unit(name: str) -> str:
 
 def text(value: object) -> str:
     """
-    Return a value as an environment variable would hold it. Secrets are returned as asterisks, also a password in a
-    URL.
+    Return a value as an environment variable would hold it. A secret, or a password in a URL, becomes asterisks.
 
-    A secret that is not set is returned as an empty string.
+    A secret that is not set becomes an empty string.
     """
     if isinstance(value, SecretStr):
         return "********" if value.get_secret_value() else ""
@@ -104,9 +105,9 @@ def show(*, as_json: bool) -> None:
 
 def export() -> None:
     """
-    Print the settings of the stack that runs in this folder, as lines for `eval`; they contain no secret.
+    Print the settings of the stack that runs in this folder, as lines for `eval`. They contain no secret.
 
-    Raises `NoStackHere`.
+    Raises `NoStackHere` if no stack was found.
     """
     if not adopted_names():
         raise NoStackHere("no stack of `retouch up` runs in this folder, or RETOUCH_REDIS_URL is set and used instead")

@@ -1,8 +1,8 @@
 """
 Finds the stack that `retouch up` runs in this folder, so that other commands use it.
 
-The stack holds the lock file as long as it runs, so a record whose lock is free belongs to a stack that has ended.
-Every command loads this module, so it imports only the standard library.
+A running stack holds the lock file. If the lock is free, the record belongs to a stack that has ended. Every command
+loads this module, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _adopted: set[str] = set()
 
 def hold_lock(state: Path) -> IO[str] | None:
     """
-    Lock the state folder and return the open lock file; return None if another process has the lock.
+    Lock the state folder and return the open lock file. Return None if another process has the lock.
 
     The lock is held until the file is closed or this process ends.
     """

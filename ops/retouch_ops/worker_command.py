@@ -45,7 +45,7 @@ def worker_programs(
     processes: int,
     environment: Mapping[str, str] | None = None,
 ) -> list[Program]:
-    """Return a program for each worker process; they are named NAME-1, NAME-2 and so on."""
+    """Return a program for each worker process. The names of the programs are NAME-1, NAME-2 and so on."""
     worker = (sys.executable, "-P", "-m", "retouch_ops.worker_process")
     return [
         Program(
@@ -63,11 +63,11 @@ def run_workers(lanes: str, *, concurrency: int, processes: int, name: str | Non
     """
     Run worker processes until SIGTERM or SIGINT, then stop them within `pix2pix_timeout_s` + 10 s.
 
-    SIGHUP is passed on to the workers, which then read accounts and keys again. Raises `SettingsError` if the accounts
-    file is wrong, or if `lanes` includes edits and this process cannot read the key of any account.
+    On SIGHUP, the workers read accounts and keys again. Raises `SettingsError` if the accounts file is wrong. Also
+    raises `SettingsError` if `lanes` includes edits and this process can read no key.
 
-    Failure policy: a worker that is killed, after its grace period or otherwise, loses nothing. Its leases expire, and
-    another worker resumes its jobs from their records.
+    Failure policy: a worker that is killed loses nothing. Its leases expire, and another worker resumes its jobs from
+    their records.
     """
     settings = Settings.load()
     chosen = parse_lanes(lanes)

@@ -1,8 +1,8 @@
 """
 One Celery worker process: `python -m retouch_ops.worker_process NAME LANES CONCURRENCY`, as `retouch worker` runs it.
 
-It does the same as `celery --app retouch_worker.app worker`, but does not load the rest of Celery's command line. The
-imports of Celery's other commands, Flower and a line editor would cost each process 0.9 s of CPU and 10 MB.
+It does the same as `celery --app retouch_worker.app worker`, without the rest of Celery's command line. The imports of
+the rest (other commands, Flower, a line editor) would cost each process 0.9 s of CPU and 10 MB.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     """
     Work until SIGTERM, then drain, and return the exit code.
 
-    The pool consists of threads, since one process has hundreds of waiting calls. Mingle and gossip are off: they send
-    messages between all workers, while the shared state of Retouch is in the store.
+    The pool consists of threads, since one process has hundreds of waiting calls. Mingle and gossip are off. They send
+    messages between all workers, but Retouch has its shared state in the store.
     """
     signal.signal(
         signal.SIGHUP, signal.SIG_IGN

@@ -1,4 +1,4 @@
-"""Builds the JSON objects of jobs, deliveries, receivers and accounts. Commands and gateway show the same members."""
+"""Builds the JSON objects of jobs, deliveries, receivers and accounts. Commands and gateway use the same objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 def job_document(record: JobRecord, link: Link, price_per_call: float) -> Document:
-    """Return one job as a JSON object. Instants are ISO 8601; `link` signs a new link to each image."""
+    """Return one job as a JSON object, with instants in ISO 8601. `link` signs a new link to each image."""
     spec, results = record.spec, result_objects(record.images, link)
     return {
         "id": record.id,
@@ -59,7 +59,7 @@ def charge_document(charge: Charge) -> Document:
     """
     Return one POST as a JSON object. `class` is null while no answer is on record.
 
-    `fence` is the number of the lease that the worker had at the POST.
+    `fence` is the number of the lease under which the worker sent the POST.
     """
     return {
         "fence": charge.fence,
@@ -73,7 +73,9 @@ def charge_document(charge: Charge) -> Document:
 
 
 def raw_answer_document(raw: RawAnswer | None) -> Document | None:
-    """Return the endpoint's raw answer as a JSON object; `fence` says to which entry of the charge log it belongs."""
+    """
+    Return a raw answer of the endpoint as a JSON object, or None for None. The charge of the POST has the same `fence`.
+    """
     if raw is None:
         return None
     return {"fence": raw.fence, "status": raw.status, "text": raw.text, "cut": raw.is_cut}
@@ -161,7 +163,7 @@ def lane_document(numbers: LaneNumbers) -> Document:
 
 
 def account_document(numbers: AccountNumbers) -> Document:
-    """Return the state of an account as a JSON object; `mode` and `closed` are null while the account is open."""
+    """Return the state of an account as a JSON object. While the account is open, `mode` and `closed` are null."""
     described = {**asdict(numbers), "mode": numbers.mode or None, "closed": numbers.closed or None}
     return {**described, "closed_at": _instant(numbers.closed_at), "binding": numbers.binding}
 

@@ -1,8 +1,6 @@
 """
-`retouch bench` measures the cost of Retouch, compared with the same work without a queue and with Celery as in
-tutorials.
+`retouch bench` measures the cost of Retouch, and compares it with two baselines: no queue, and Celery as in tutorials.
 
-There is one file for each measurement; `baselines/` has the two programs that Retouch is compared with. No measurement
-fails because of a time. Noise of the machine affects all three programs alike, so read the ratios rather than the
-times.
+There is one file for each measurement, and `baselines/` has the programs of the baselines. A slow result is no failure.
+Noise of the machine changes all times alike, so read the ratios rather than the times.
 """

@@ -1,4 +1,4 @@
-"""Measures whether the enqueue of a job, or the start of the next job, takes longer as the backlog grows."""
+"""Measures how long an enqueue and the start of the next job take while the backlog grows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SAMPLE, CHUNK, REWRITE_MOST_S = 300, 20_000, 30.0
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
-    Return the median times of an enqueue and of a pickup, for growing backlogs.
+    Return the median time of an enqueue, and of a pickup, for each depth of the backlog.
 
-    A pickup is the settlement of one job and the claim of the next.
+    In a pickup, a worker settles one job and claims the next.
     """
     depths = (0, 1_000, 10_000, 100_000, 1_000_000) if scale == "full" else (0, 2_000, 20_000)
     rows, first_ms = [], None
@@ -75,7 +75,7 @@ def _enqueue_times_s(queue: EditQueue) -> list[float]:
 
 
 def _pickup_times_s(harness: Harness, jobs: JobStore) -> Iterator[float]:
-    """Yield the seconds from the end of one attempt to the claim of the next job, for one worker."""
+    """Yield how many seconds one worker needs to settle a job and to claim the next job."""
     claim = jobs.claim(str(harness.client.zrange("rt:edits:slots", 0, 0)[0]), 60.0)
     for _ in range(SAMPLE):
         if claim is None:

@@ -12,10 +12,7 @@ URL = "https://example.com/generations/b3341a09-082e-474e-989f-72ec3f3bf7aa-0.pn
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """
-    Return the rate of `enqueue_many` and the memory of a waiting job, compared with `send_task` of the tutorial's
-    Celery.
-    """
+    """Return the rate of `enqueue_many` and the Redis memory of a waiting job, compared with `send_task` of Celery."""
     count, celery_count = (60_000, 3_000) if scale == "full" else (6_000, 300)
     started_at = time.perf_counter()
     requests = edits(count)
@@ -37,7 +34,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def memory(harness: Harness) -> float:
-    """Return the bytes that Valkey uses for data, without the buffers of its clients and of its append-only file."""
+    """Return the bytes of data in Valkey. The buffers of clients and of the append-only file do not count."""
     info = harness.client.info("memory")
     return float(info["used_memory"] - info["mem_clients_normal"] - info["mem_aof_buffer"])
 

@@ -1,9 +1,10 @@
 """
-Measures how long another tenant's enqueues take while bulk runs go on, compared with times when the runs are stopped.
+Measures how long the enqueues of one tenant, the neighbour, take while bulk runs of another tenant go on.
 
-The gateway, the workers and the neighbour's client are processes of their own. The client enqueues at a steady rate all
-the time. The workers run for two seconds and are stopped for two seconds, in turn. A stop is shorter than a lease. Both
-figures therefore come from the same minutes, and other load on the machine affects both.
+The gateway, the workers and the neighbour's client are separate processes. The client enqueues at a steady rate all the
+time. The workers run for two seconds and are stopped for two seconds, in turn. The enqueues during the stops are the
+comparison. Other load on the machine affects both figures, since both come from the same minutes. A stop is shorter
+than a lease.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _CHUNK = 1_000
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the enqueue latency of a neighbour beside bulk runs of 30,000 jobs (1,000 if `scale` is small)."""
+    """Return the latency of the neighbour's enqueues during bulk runs of 30,000 jobs (1,000 if `scale` is small)."""
     jobs = 30_000 if scale == "full" else 1_000
     _, secret = TenantStore(connect(harness.settings())).create_key("neighbour", "producer")
     url, _ = harness.web("retouch_producer.gateway", RETOUCH_CAPTURE_INPUT="off")
@@ -54,10 +55,10 @@ def _runs(
     harness: Harness, queue: EditQueue, jobs: int, workers: list[MeasuredChild]
 ) -> Iterator[tuple[str, float, float]]:
     """
-    Carry out a bulk run of each action, in slices. Yield the name, begin and end (Unix seconds) of each slice.
+    Carry out a bulk run of each action. Yield the name, begin and end (Unix seconds) of each slice of two seconds.
 
-    A slice in which the run goes on has the name of the action. A slice in which the workers are stopped has the name
-    `alone ACTION`. The first 0.2 s of each slice are left out.
+    While the workers run, the name is the action. While they are stopped, the name is `alone ACTION`. The first 0.2 s
+    of each slice are left out.
     """
     for action in ACTIONS:
         began_at = time.time()
@@ -97,7 +98,7 @@ def _rows(times: list[tuple[float, float]], spans: list[tuple[str, float, float]
 
 def main() -> None:
     """
-    Enqueue steadily as the neighbour until a line comes on standard input; then print [[due at, seconds] …] as JSON.
+    Enqueue steadily as the neighbour until a line comes on standard input. Then print [[due at, seconds] …] as JSON.
     """
     url, secret, rate = sys.argv[1], sys.argv[2], float(sys.argv[3])
     body = json.dumps({"prompt": PROMPT, "init_image": PICTURE, "steps": 50}).encode()

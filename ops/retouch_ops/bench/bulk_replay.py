@@ -1,8 +1,8 @@
 """
-Compares a bulk replay of many jobs with its preview, after an abort half-way and the kill of a worker.
+Checks the counts of bulk replays. One replay is aborted half-way, and during the next a worker is killed.
 
-Part of the jobs have a paid answer on record, so that their replay costs nothing. The lane is paused, so that no job is
-called: what the runs counted is compared with the states of the jobs.
+The counts of the preview and of the runs are compared with the states of the jobs. Some jobs have a paid answer on
+record, so their replay costs nothing. The lane is paused, so replayed jobs stay in the backlog.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _GIVEN_UP = Fail("deadline_passed", "the deadline passed before the image was st
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return what became of a replay of 50,000 jobs (1,000 if `scale` is small), and how long it took."""
+    """Return the counts and the times of a replay of 50,000 jobs (1,000 if `scale` is small)."""
     jobs = 50_000 if scale == "full" else 1_000
     client = connect(harness.settings())
     with harness.queue() as queue:
@@ -75,7 +75,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def _fail_after_a_paid_answer(queue: EditQueue, client: Client, count: int) -> int:
-    """Enqueue jobs, each with a paid answer on record, and let them fail; return their number."""
+    """Enqueue `count` jobs, and let each fail with a paid answer on record. Return `count`."""
     store, lanes = JobStore(client, retention_s=86_400.0), Lanes(client)
     lanes.open([Account(DEFAULT_ACCOUNT, "", "", limit=count)])
     for job in queue.enqueue_many(edits(count), tenant=TENANT):

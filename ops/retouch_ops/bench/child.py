@@ -35,7 +35,7 @@ class MeasuredChild:
             )
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of all processes in the child's session so far, including those that have ended."""
+        """Return the CPU seconds of all processes in the child's session so far. Ended processes count too."""
         return sum(sum(map(int, stat[11:15])) for stat in self._stats()) / _TICKS_PER_S
 
     def rss_bytes(self) -> float:
@@ -43,7 +43,7 @@ class MeasuredChild:
         return float(sum(int(stat[21]) * _PAGE_BYTES for stat in self._stats()))
 
     def pss_bytes(self) -> float:
-        """Return the child's own memory in bytes, in which a page shared by two processes counts half."""
+        """Return the memory of the child process in bytes. A page that two processes share counts half."""
         lines = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text().splitlines()
         return float(next(line for line in lines if line.startswith("Pss:")).split()[1]) * 1024
 

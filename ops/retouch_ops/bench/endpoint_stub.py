@@ -1,9 +1,9 @@
 """
 Endpoint, image host and webhook receiver in one process that uses as little CPU as possible.
 
-It replaces the simulator, whose edits would take CPU from the workers: `python -m retouch_ops.bench.endpoint_stub
-LATENCY_S SIDE ANSWER`, where SIDE is the picture's side in pixels and ANSWER is `success` or `failed`. It prints its
-port. `GET /hooks?N` is answered once N webhooks have arrived.
+Run it with `python -m retouch_ops.bench.endpoint_stub LATENCY_S SIDE ANSWER`. SIDE is the side of the picture in
+pixels, and ANSWER is `success` or `failed`. The process prints its port, and answers `GET /hooks?N` once N webhooks
+have arrived. It replaces the simulator, whose edits would take CPU from the workers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ HOST = "127.0.0.1"
 
 
 def picture(side: int) -> bytes:
-    """Return a PNG of noise, the same at each call. It has three bytes per pixel, since noise cannot be compressed."""
+    """
+    Return a PNG of noise, the same at each call. Noise cannot be compressed, so the PNG has three bytes per pixel.
+    """
     noise = random.Random(side).randbytes(side * side * 3)
     out = io.BytesIO()
     Image.frombytes("RGB", (side, side), noise).save(out, "PNG")
@@ -40,8 +42,8 @@ class StubState:
     """
     The counts of requests so far, and the clients that wait for more webhooks.
 
-    Each entry of `waiting` is the number of webhooks that a client waits for, and the client's connection. `last_at` is
-    when the latest webhook came, on the monotonic clock.
+    Each entry of `waiting` has the number of webhooks that a client waits for, and the connection of the client.
+    `last_at` is the monotonic time of the latest webhook.
     """
 
     latency_s: float
@@ -111,7 +113,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(state: StubState, kind: str) -> None:
-    """Print the port, then serve until the process is killed. `kind` is the status in the endpoint's answers."""
+    """Print the port, then serve until the process is killed. `kind` is the `status` in the answers to edits."""
     server = await asyncio.get_running_loop().create_server(lambda: Connection(state), HOST, 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     reply = {"status": kind, "id": 1, "output": f"http://{HOST}:{port}/image.png" if kind == "success" else ""}

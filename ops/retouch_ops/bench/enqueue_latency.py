@@ -1,4 +1,4 @@
-"""Measures what one enqueue costs its caller. All slots are taken during the measurement, so no message is sent."""
+"""Measures the time that one enqueue takes. During the measurement all slots are taken, so no message is sent."""
 
 from __future__ import annotations
 

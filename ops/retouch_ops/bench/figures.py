@@ -14,9 +14,9 @@ _HEADINGS = ("measured", "Retouch", "aim", "no queue", "plain Celery", "x no que
 @dataclass(frozen=True)
 class Row:
     """
-    One figure of Retouch (`ours`), and the figures of the two baselines. A baseline without such a figure has None.
+    One figure of Retouch (`ours`), and the same figure of the two baselines. None stands for a figure that is missing.
 
-    `aim` is the figure that Retouch should reach: at most this, or at least this if `more_is_better`.
+    `aim` is the figure that Retouch should reach: a minimum if `more_is_better`, else a maximum.
     """
 
     what: str
@@ -36,7 +36,7 @@ class Row:
         return self.ours >= self.aim if self.more_is_better else self.ours <= self.aim
 
     def ratio(self, baseline: float | None) -> float | None:
-        """Return Retouch's figure divided by a baseline's figure, or None if the baseline has no figure."""
+        """Return Retouch's figure divided by a baseline's figure, or None if the baseline's figure is None or 0."""
         return self.ours / baseline if baseline else None
 
     def as_json(self) -> dict[str, object]:
@@ -48,13 +48,13 @@ class Row:
 def comparison(
     what: str, unit: str, figures: Sequence[float], factor: float = 1.0, *, aim: float | None = None, note: str = ""
 ) -> Row:
-    """Return a row for three figures, in the order Retouch, no queue, plain Celery, each multiplied by `factor`."""
+    """Return a row for three figures, each multiplied by `factor`. The order is Retouch, no queue, plain Celery."""
     ours, plain, celery = (figure * factor for figure in figures)
     return Row(what, unit, ours, plain, celery, aim, note=note)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the value below which a share of the values lies; `share` is from 0 to 1."""
+    """Return a percentile of the values. `share` is from 0 to 1, such as 0.5 for the median."""
     ordered = sorted(values)
     return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
 

@@ -20,9 +20,9 @@ PICTURE = "https://example.com/in.png"
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
-    Return the rates at which edits are accepted one by one and in batches, and the gateway's memory.
+    Return the rate of edits over HTTP, one by one and in batches, and the memory of the gateway.
 
-    The memory is measured while many clients watch server-sent events.
+    During the measurement of memory, many clients read server-sent events.
     """
     singles, batches, watchers = (4_000, 20, 1_000) if scale == "full" else (800, 4, 200)
     _, secret = TenantStore(connect(harness.settings())).create_key("bench", "ops")
@@ -57,9 +57,9 @@ async def _memory_while_watched(
     queue: EditQueue, url: str, secret: str, watchers: int, pid: int
 ) -> tuple[float, float]:
     """
-    Return the gateway's memory in MB before, and while, `watchers` clients watch one job.
+    Return the gateway's memory in MB before `watchers` clients watch one job, and while they watch.
 
-    Raises `NotMeasured` unless each client receives the job's last event.
+    Raises `NotMeasured` if a client does not receive the job's last event.
     """
     job = next(iter(queue.jobs(tenant="bench", limit=1))).id
     before_mb, subscribed = _memory_mb(pid), asyncio.Semaphore(0)

@@ -30,10 +30,10 @@ PROMPT = "make him a woman with long hair, in the style of an old photograph"
 
 class Harness:
     """
-    Context manager that starts the processes of one measurement on demand, and kills them at the end of its block.
+    Context manager that starts the processes of one measurement on demand. At the end of the block, it kills them.
 
-    A worker's log goes to a file, in the format of production. Retouch and the tutorial's Celery use the same Valkey,
-    one after the other. `say` prints a line of progress.
+    The log of a worker goes to a file, in the format of production. Retouch and the tutorial's Celery use the same
+    Valkey, one after the other. `say` prints a line of progress.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -60,9 +60,9 @@ class Harness:
 
     def web(self, module: str, **environment: str) -> tuple[str, MeasuredChild]:
         """
-        Start a module that serves HTTP; return its URL and its process once it listens.
+        Start a module that serves HTTP, and wait until it listens. Return the URL and the process.
 
-        The module gets its port as an argument and as a setting.
+        The module gets the port as an argument and as a setting.
         """
         port = _free_port()
         own = {f"RETOUCH_{name.upper()}": str(value) for name, value in self._overrides("http://127.0.0.1:1").items()}
@@ -84,8 +84,7 @@ class Harness:
 
     def settings(self, stub_url: str = "http://127.0.0.1:1", **more: object) -> Settings:
         """
-        Return settings for the processes of this harness. The environment counts only for settings that are not set
-        here.
+        Return settings for the processes of this harness. Settings that are not given here come from the environment.
         """
         return Settings.load(**self._overrides(stub_url), **more)
 
@@ -109,7 +108,7 @@ class Harness:
     def workers(
         self, stub_url: str, *, processes: int, threads: int, module: str = "retouch_ops.worker_process", **more: object
     ) -> list[MeasuredChild]:
-        """Start worker processes for both lanes, with `threads` threads each; return them once they are ready."""
+        """Start worker processes for both lanes, and wait until all are ready. Each process has `threads` threads."""
         self._started += 1
         settings = self.settings(stub_url, **more)
         plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
@@ -124,7 +123,7 @@ class Harness:
         return children
 
     def tutorial_workers(self, *, processes: int, threads: int, pool: str) -> list[MeasuredChild]:
-        """Start workers of the tutorial's Celery app; return them once they are ready."""
+        """Start workers of the tutorial's Celery app, and wait until all are ready."""
         self._started += 1
         names = [f"tutorial{self._started}-{number}" for number in range(processes)]
         command = [
@@ -161,7 +160,7 @@ class Harness:
         """
         Start a client that enqueues at a steady rate, and return its process.
 
-        After a call of `ask` on the process, the client prints its latencies and ends.
+        If you call `ask` on the process, the client prints its latencies and ends.
         """
         command = [sys.executable, "-P", "-m", "retouch_ops.bench.bulk_neighbour", url, secret, str(rate_per_s)]
         return self._run("neighbour", command)
@@ -174,18 +173,16 @@ class Harness:
 
     def wait_for_webhooks(self, stub_url: str, at_least: int) -> float:
         """
-        Wait until at least this many webhooks have arrived.
-
-        Return the time of the latest webhook, in seconds of the monotonic clock.
+        Wait until at least this many webhooks have arrived. Return the monotonic time of the latest webhook in seconds.
         """
         with self._http.open(f"{stub_url}/hooks?{at_least}", timeout=_WORK_S) as reply:
             return float(json.load(reply)["last_at"])
 
     def snapshots(self, children: Sequence[MeasuredChild]) -> list[dict[str, float]]:
         """
-        Return one dict for each worker process: the CPU seconds so far of each section of `worker_profile`.
+        Return the CPU seconds so far by section, as one dict for each process.
 
-        The processes must run the module `worker_profile`.
+        The processes must run the module `worker_profile`, which defines the sections.
         """
         self._started += 1
         snapshots = []
@@ -203,7 +200,7 @@ class Harness:
             self._children.remove(child)
 
     def flower(self, settings: Settings) -> MeasuredChild:
-        """Start Flower on this broker; return its process once it has subscribed to events."""
+        """Start Flower on this broker, and wait until Flower has subscribed to events. Return the process."""
         own = {"RETOUCH_REDIS_URL": settings.redis_url, "RETOUCH_FLOWER_PORT": "0"}
         child = self._run("flower", [sys.executable, "-P", "-m", "retouch_ops.cli", "flower"], {**os.environ, **own})
         self._wait_until(lambda: bool(self.client.pubsub_numpat()), child)

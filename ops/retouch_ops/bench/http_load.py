@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True)
 class Load:
-    """The figures of a load: requests per second, the seconds of each request, and how many were not answered 2xx."""
+    """
+    The figures of a load. `times` has the seconds of each request, `refused` is the number of answers other than 2xx.
+    """
 
     per_s: float
     times: list[float]
@@ -22,7 +24,7 @@ def post_many(url: str, body: bytes, secret: str, *, requests: int, connections:
     """
     POST the same JSON body `requests` times, and return the figures.
 
-    Each of the connections sends one request after the other, until all are sent.
+    The connections share the requests. Each connection sends its next request after the answer to the previous one.
     """
     return asyncio.run(_post_many(url, _message("POST", url, secret, body), requests, connections))
 
@@ -53,7 +55,8 @@ async def post_steadily(url: str, body: bytes, secret: str, rate_per_s: float) -
     """
     POST a JSON body at a steady rate until a line comes on standard input. Return (due at, seconds) for each request.
 
-    A request that is due before the previous answer has come waits for that answer. The seconds include this wait.
+    There is one connection, so a request waits until the previous one is answered. The seconds begin when the request
+    is due, so they include this wait.
     """
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     stop = asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -85,9 +88,9 @@ def _message(method: str, url: str, secret: str, body: bytes = b"") -> bytes:
 
 async def watch(url: str, secret: str, begun: asyncio.Semaphore, until: bytes) -> bool:
     """
-    Read a stream of server-sent events until `until` occurs in it. Return False if the stream ends first.
+    Read server-sent events until one contains `until`, and return True. Return False if the stream ends first.
 
-    `begun` is released once, at the first event.
+    The first event releases `begun` once.
     """
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(_message("GET", url, secret))

@@ -11,7 +11,7 @@ SETTLE_S = 3.0
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the commands per second that Redis counts, including those inside scripts, while there are no jobs."""
+    """Return the Redis commands per second while there are no jobs. Commands inside scripts count too."""
     window_s = 10.0 if scale == "full" else 1.5
     settle_s = SETTLE_S if scale == "full" else 0.5
     stub = harness.stub()

@@ -13,7 +13,7 @@ WARM, PAUSE_S = 10, 0.02
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the times of jobs that run one after the other, with pauses between them; pictures are 64 x 64."""
+    """Return the times of jobs that run one after the other, with pauses. The pictures have 64 x 64 pixels."""
     count = 400 if scale == "full" else 40
     ours = _retouch(harness, count)
     harness.say("no queue")

@@ -1,4 +1,4 @@
-"""Measures two worker processes with hundreds of slow calls at once: the wall time beside the ideal, and the memory."""
+"""Measures the wall time and the memory of two worker processes with hundreds of slow calls at once."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class Burst:
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
-    Return the seconds from the first enqueue to the last webhook, for three times as many jobs as slots.
+    Return the wall time and the memory for three times as many jobs as slots.
 
-    The ideal is three latencies of the endpoint.
+    The wall time goes from the first enqueue to the last webhook. The figure is the wall time divided by the ideal,
+    which is three latencies of the endpoint.
     """
     at_once, latency_s = (500, 4.6) if scale == "full" else (60, 0.5)
     jobs, ideal_s = at_once * ROUNDS, latency_s * ROUNDS

@@ -56,7 +56,7 @@ READS = ("--version", "jobs code:rare", "jobs tag:order=rare", "status", "stats 
 
 @dataclass
 class Reader:
-    """One caller of the gateway with a connection of its own, and the processes whose CPU time is measured."""
+    """A client of the gateway with one connection. `processes` are the processes whose CPU time is measured."""
 
     url: str
     client: Redis
@@ -69,8 +69,9 @@ class Reader:
 
     def ask(self, method: str, path: str, body: str = "", headers: Mapping[str, str] | None = None) -> str:
         """
-        Send a request. Return the `Set-Cookie` header of its answer, or an empty string. Raises `NotMeasured` for an
-        error.
+        Send a request. Return the `Set-Cookie` header of the answer, or an empty string if there is none.
+
+        Raises `NotMeasured` if the answer is an error.
         """
         self._connection.request(method, path, body or None, {**self.headers, **(headers or {})})
         answer = self._connection.getresponse()
@@ -86,16 +87,20 @@ class Reader:
         self.headers = {"Cookie": cookie.partition(";")[0]}
 
     def row(self, name: str, path: str) -> Row:
-        """Return the row for one path: the wall time of 20 requests, and the CPU time and Redis commands of each."""
+        """
+        GET a path 20 times. Return a row with the wall time, and with the CPU time and Redis commands of one request.
+        """
         self.ask("GET", path)
         return _row(name, lambda: self.ask("GET", path), REQUESTS, self.client, self.processes)
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
-    Return the wall time of each read with 1,000,000 jobs on record (20,000 if `scale` is small).
+    Return the 95th percentile of the wall time of each read, with 1,000,000 jobs on record (20,000 if `scale` is
+    small).
 
-    The note of a row has the median, the CPU time of gateway and Redis for one request, and its Redis commands.
+    The note of a row has three more figures: the median, the CPU time of gateway and Redis, and the number of Redis
+    commands.
     """
     count = 1_000_000 if scale == "full" else 20_000
     client = connect(harness.settings())
@@ -106,7 +111,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def reads(harness: Harness, client: Client) -> list[Row]:
-    """Measure all queries, routes, pages and commands on the jobs that are on record, and return a row for each."""
+    """Return a row for each query, route, page and command, measured on the jobs that are on record."""
     _, secret = TenantStore(client).create_key("staff", "ops")
     url, child = harness.web("retouch_producer.gateway")
     reader = Reader(url, harness.client, [child, harness.valkey], {"Authorization": f"Bearer {secret}"})
@@ -119,7 +124,7 @@ def reads(harness: Harness, client: Client) -> list[Row]:
 
 
 def _names(client: Client) -> dict[str, str]:
-    """Return the values of the placeholders in paths. The job and the delivery are from the middle of their lists."""
+    """Return a value for each placeholder in paths. The job and the delivery are from the middle of their lists."""
     jobs, deliveries = keys.jobs("tenant5"), keys.lane("deliveries", "recent")
     (job,) = client.zrange(jobs, client.zcard(jobs) // 2, client.zcard(jobs) // 2)
     (delivery,) = client.zrange(deliveries, client.zcard(deliveries) // 2, client.zcard(deliveries) // 2)
@@ -128,7 +133,7 @@ def _names(client: Client) -> dict[str, str]:
 
 
 def _commands(harness: Harness) -> Iterator[Row]:
-    """Yield a row for each command in `READS`. A command needs most of its time for the start of the program."""
+    """Yield a row for each command in `READS`. Most of a command's time is the start of the program."""
     environment = {**os.environ, "RETOUCH_REDIS_URL": harness.redis_url}
     for read in READS:
         command = [sys.executable, "-P", "-m", "retouch_ops.cli", *read.split()]

@@ -1,4 +1,6 @@
-"""Measures how much worker memory thousands of waiting retries need. Retouch holds them in the store instead."""
+"""
+Measures how much worker memory a waiting retry needs. In Retouch, waiting retries are in the store and not in a worker.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,9 @@ BROKER_LISTS = ("rt:broker:edits", "rt:broker:deliveries", "rt:broker:unacked")
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
-    Return how much the workers' memory grows for each waiting retry.
+    Return by how many kB the memory of the workers grows for each waiting retry.
 
-    Each job's first attempt fails, and the second is due an hour later. The tutorial's Celery waits by countdown.
+    The first attempt of each job fails, and the second is due an hour later. The tutorial's Celery waits by countdown.
     """
     count, warm = (10_000, 1_000) if scale == "full" else (300, 100)
     ours, left = _retouch(harness, count, warm)

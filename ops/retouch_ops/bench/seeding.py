@@ -1,8 +1,8 @@
 """
 Puts many jobs on record in a minute or two. A script in Redis copies templates.
 
-The templates are jobs and deliveries that the real scripts made and moved to their final states, so the copies have the
-shapes of real records. Ids, tenants, tags, receivers, accounts and instants differ from copy to copy.
+A template is a job with its delivery. The real scripts make the templates, so the copies look like real records. Each
+copy gets ids, a tenant, tags, a receiver, an account and instants of its own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Kind:
     """
     One kind of job. Of 1,000 jobs, `share` are of this kind.
 
-    `attempts` are the attempts of the template job. They are empty for a job that waits.
+    `attempts` are the attempts of the template. A job without attempts waits.
     """
 
     share: int
@@ -73,11 +73,11 @@ _KINDS = {
 
 def seed(client: Client, plain: Redis, count: int) -> Iterator[int]:
     """
-    Delete all data, then write `count` jobs whose instants lie in three days, with deliveries, receivers, history,
-    ledger and audit.
+    Delete all data, then write `count` jobs with deliveries, receivers, history, ledger and audit.
 
-    Yield the number of jobs so far, from time to time. The lanes are paused, so nothing is dispatched. `plain` is a
-    client of redis-py on the same Redis, for commands that no other code needs.
+    From time to time, yield the number of jobs so far. The instants of the jobs are in the last three days. The lanes
+    are paused, so nothing is dispatched. `plain` is a client of redis-py on the same Redis, for commands that only this
+    module needs.
     """
     templates = json.dumps([_template(client, plain, name, kind) for name, kind in _KINDS.items()])
     plain.flushdb()
@@ -102,7 +102,7 @@ def receiver(number: int) -> str:
 
 
 def _template(client: Client, plain: Redis, name: str, kind: _Kind) -> dict[str, object]:
-    """Bring one job and one delivery to their final states, and return the records of both."""
+    """Make one job of a kind, with its delivery, and return the records of both."""
     plain.flushdb()
     jobs, deliveries = JobStore(client, retention_s=_LIFE_S), DeliveryStore(client)
     Lanes(client).open([Account("default", "", "", limit=5)])
@@ -135,7 +135,7 @@ def _template(client: Client, plain: Redis, name: str, kind: _Kind) -> dict[str,
 
 
 def _delivery(client: Client, deliveries: DeliveryStore, hook: str) -> dict[str, object] | None:
-    """Make the template's delivery succeed, and return its records, or None if the job has not ended."""
+    """Let the delivery of a template succeed, and return its records. Return None if the job has no delivery yet."""
     for item in client.zrange(keys.lane("deliveries", "slots"), 0, -1):
         claim = deliveries.claim(item, _LEASE_S)
         assert claim is not None
@@ -150,7 +150,9 @@ def _delivery(client: Client, deliveries: DeliveryStore, hook: str) -> dict[str,
 
 
 def _add_receivers(client: Client) -> None:
-    """Add the receivers of the crowded tenant, a tenth of them disabled, and one receiver for each other tenant."""
+    """
+    Add `CROWD` receivers for the crowded tenant, and one for each other tenant. Disable every tenth of the former.
+    """
     store = ReceiverStore(client)
     for number in range(1, TENANTS):
         store.ensure(f"tenant{number}", "https://r.example/hook")

@@ -17,7 +17,9 @@ PROCESSES, THREADS, LATENCY_S, SIDE = 2, 40, 0.3, 183
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the CPU seconds for 1,000 jobs. The check of the pictures has a row of its own."""
+    """
+    Return the workers' CPU seconds for 1,000 jobs, without the check of the pictures. The check has a row of its own.
+    """
     jobs = 1_000 if scale == "full" else 150
     ours, sections = _retouch(harness, jobs)
     harness.say("no queue")
@@ -38,7 +40,7 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
 
 
 def check_cpu_s() -> float:
-    """Return the CPU seconds of one check of the picture: the median of 30 checks."""
+    """Return the median CPU seconds of 30 checks of the picture."""
     data, times = picture(SIDE), []
     for _ in range(30):
         started_at = time.thread_time()
@@ -93,7 +95,7 @@ def _tutorial(harness: Harness, jobs: int, pool: str, threads: int) -> float:
 def _cpu_during(
     harness: Harness, stub: str, workers: Sequence[MeasuredChild], webhooks: int, enqueue: Callable[[], object]
 ) -> float:
-    """Call `enqueue`; return the CPU seconds that the workers use from then until just after the last webhook."""
+    """Call `enqueue`, wait for the webhooks, and return the CPU seconds that the workers used from begin to end."""
     before = sum(worker.cpu_s() for worker in workers)
     enqueue()
     harness.wait_for_webhooks(stub, webhooks)

@@ -1,10 +1,10 @@
 """
-A worker process that measures where its CPU time goes: `python -m retouch_ops.bench.worker_profile NAME LANES
+A worker process that measures its CPU time by section: `python -m retouch_ops.bench.worker_profile NAME LANES
 CONCURRENCY`.
 
-A *section* is a kind of work, such as "Redis scripts", with the functions that do it. The calls of these functions are
-timed by the CPU clock of their thread. The process reads paths from standard input, and writes a JSON file to each: the
-CPU seconds of each section so far, and the CPU seconds of everything else.
+A *section* is a kind of work, such as "Redis scripts", with a list of functions. The calls of these functions are timed
+by the CPU clock of their thread. For each path that comes on standard input, the process writes a JSON file. The file
+has the CPU seconds so far of each section, and of everything else.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _answer_snapshots() -> None:
 
 
 def snapshot() -> dict[str, float]:
-    """Return the CPU seconds so far: of each section, of the main thread, and of all else in the threads of tasks."""
+    """Return the CPU seconds so far of each section, of the main thread, and of everything else."""
     with _lock:
         sections = dict(_spent_s)
     main_thread = threading.main_thread().ident

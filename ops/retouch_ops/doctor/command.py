@@ -25,7 +25,9 @@ class UnknownCheck(RetouchError):
 
 
 def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[str]) -> bool:
-    """Run all checks, or those named in `only`, and print their findings. Return True if no finding is bad."""
+    """
+    Run the checks named in `only`, or all checks, and print the findings. Return False if a finding is bad, else True.
+    """
     findings = run_checks(only, expected_workers)
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
@@ -36,9 +38,9 @@ def examine(*, as_json: bool, only: Sequence[str], expected_workers: Sequence[st
 
 def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -> list[Finding]:
     """
-    Return the findings of all checks, or of those named in `only`. Raises `UnknownCheck` for any other name.
+    Return the findings of the checks named in `only`, or of all checks. Raises `UnknownCheck` for an unknown name.
 
-    If settings are wrong, return only the findings about them, since the other checks need settings.
+    The other checks need settings. If settings are wrong, return only the findings about the settings.
     """
     settings, faults = load_settings()
     if settings is None:

@@ -1,5 +1,7 @@
 """
-The checks that a POST must pass before its work begins: form, key, fields, spam filter, cap, faults, in this order.
+The checks that a POST must pass before its work begins.
+
+They are made in this order: form, key, fields, spam filter, cap, faults.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from retouch_ops.simulator.validation import EditRequest, validate
 
 
 class PostRefused(Exception):
-    """A POST is answered with an error, and its work never begins. `body` replaces the usual answer for `reason`."""
+    """A POST is answered with an error and not with an edit. `body` replaces the usual body for `reason`."""
 
     def __init__(self, reason: str, body: dict[str, object] | None = None) -> None:
         self.reason, self.body = reason, body
@@ -27,9 +29,9 @@ class PostRefused(Exception):
 @dataclass(frozen=True)
 class AdmittedPost:
     """
-    A POST that has passed all checks, with the fault that its answer gets.
+    A POST that has passed all checks, and the fault that its answer gets.
 
-    `owner` is the hash of the API key that was sent; `identity` holds the names under which the POST is counted.
+    `owner` is the hash of the API key that was sent. `identity` holds the names under which the POST is counted.
     """
 
     owner: str
@@ -39,14 +41,13 @@ class AdmittedPost:
 
     @property
     def spam_key(self) -> str:
-        """The spam filter's name for this POST: equal for equal bodies with the same API key."""
+        """The name of this POST in the spam filter. POSTs with equal bodies and the same API key have the same name."""
         return self.owner + self.identity.body
 
 
 async def body_of(request: Request) -> dict[str, object]:
     """
-    Return the JSON object in a request's body, or an empty dict if the body is no JSON object or its content type is
-    not JSON.
+    Return the JSON object in a request's body. Return an empty dict if the body or its content type is anything else.
     """
     if "json" not in request.headers.get("content-type", ""):
         return {}

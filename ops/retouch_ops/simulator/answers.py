@@ -1,8 +1,8 @@
 """
-Every answer of the endpoint, exactly as the endpoint is known to send it.
+Every answer of the endpoint, in the form in which the endpoint is known to send it.
 
-The shapes come from the vendor's documentation of v3 to v6, its SDKs and public client code. The misspellings
-(`messege`, `tips`) are the vendor's own, and a client has to handle them.
+The forms come from the vendor's documentation of v3 to v6, its SDKs and public client code. The vendor really misspells
+`messege` and `tips`, and a client has to handle this.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _PAGES = {
 
 
 def refusal(reason: str, config: SimulatorConfig, body: dict[str, object] | None = None) -> Response:
-    """Return the error answer for a reason; `body` replaces the usual body."""
+    """Return the error answer for a reason. If `body` is set, it replaces the usual body."""
     if reason in ("queue_full", "retry_after_header"):
         return _queue_full(reason, config)
     status, usual = _ERRORS[reason]
@@ -95,9 +95,9 @@ def page(title: str, status: int, body: str = "") -> HTMLResponse:
 
 def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, flagged: bool) -> dict[str, object]:
     """
-    Return the body of a success, in the shape of v6 if `as_list`, else in that of v5.
+    Return the body of a success, in the shape of v6 if `as_list`, else in the shape of v5.
 
-    In v6 `output` is always a list, in v5 only if there are several images.
+    In v6, `output` is always a list. In v5, `output` is a list only if there are several images.
     """
     head: dict[str, object] = {"status": "success", "generationTime": round(took_s, 4), "id": identifier}
     if not as_list:
@@ -115,9 +115,7 @@ def success(identifier: int, took_s: float, links: list[str], *, as_list: bool, 
 
 
 def processing(identifier: int, eta_s: float, fetch_url: str, links: list[str], *, as_list: bool) -> dict[str, object]:
-    """
-    Return the body of a processing answer. In the shape of v6 it also holds `links`, the URLs of the future outputs.
-    """
+    """Return the body of a processing answer. Only the shape of v6 has `links`, the URLs of the future outputs."""
     reply = {"status": "processing", "eta": eta_s, "fetch_result": fetch_url, "id": identifier}
     if as_list:
         text = "Try to fetch request after seconds estimated"

@@ -42,8 +42,8 @@ def make_simulator(config: SimulatorConfig) -> Starlette:
     """
     Return a simulator. Its state is in memory, so it must run in a single process.
 
-    Faults that break the connection need `retouch_ops.simulator.server.serve`. Under any other server, a request that
-    gets such a fault raises `RuntimeError`.
+    Serve it with `retouch_ops.simulator.server.serve`. Under any other server, a fault that breaks the connection
+    raises `RuntimeError`.
     """
     state = SimulatorState(config)
 

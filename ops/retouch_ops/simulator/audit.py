@@ -1,8 +1,9 @@
 """
 The simulator's *books*: counts of POSTs, of charges that the endpoint would have made, and of requests in flight.
 
-They cover the time since the last reset. POSTs are counted by their tag (a token like `[[order-17]]` in the prompt,
-else the hash of the body), by the hash of the prompt and by the hash of the body. The books hold no API key.
+The books cover the time since the last reset. They hold no API key. POSTs are counted by tag, by the hash of the
+prompt, and by the hash of the body. The tag is a token in the prompt, such as `[[order-17]]`. Without a token, the hash
+of the body is the tag.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Identity:
 
     @classmethod
     def of(cls, request: Mapping[str, object]) -> Identity:
-        """Return the three values that identify a request body. The API key in the body does not change them."""
+        """Return the three names of a POST with this body. The API key in the body does not change them."""
         prompt = str(request.get("prompt", ""))
         body = json.dumps([_normalized(request.get(name)) for name in _NAMED])
         token, digest = _TOKEN.search(prompt), _sha256(body)
@@ -68,9 +69,7 @@ class Line:
 
 
 class Audit:
-    """
-    The books of one period. A reset begins new books; a POST that still runs at that time is counted in the old books.
-    """
+    """The books from one reset to the next. A POST that runs during a reset is counted in the old books."""
 
     def __init__(self, cap: int) -> None:
         self.posts = self.charged = self.fetches = 0
@@ -107,7 +106,7 @@ class Audit:
             entry.statuses.append(answer)
 
     def record_refusal(self, line: Line, reason: str) -> None:
-        """Count one refusal by its reason, which is also recorded as the answer."""
+        """Count one refusal by its reason. The reason is also recorded as the answer."""
         self.refused[reason] += 1
         self.record_answer(line, reason)
 
@@ -130,7 +129,7 @@ class Audit:
         self._total -= 1
 
     def set_cap(self, cap: int) -> None:
-        """Change the cap. The books count the time before the change with the old cap."""
+        """Change the cap. For the time before the change, the books count with the old cap."""
         self._tick()
         self._cap = cap
 
@@ -191,7 +190,7 @@ class InFlightRequest:
 
 
 def _normalized(value: object) -> object:
-    """Return an integer as a float, any other value unchanged: bodies with 7 and with 7.0 must have the same hash."""
+    """Return an integer as a float, so that 7 and 7.0 lead to the same hash. Return any other value unchanged."""
     return float(value) if isinstance(value, int) else value
 
 

@@ -16,9 +16,7 @@ OutputKind = Literal["png", "html", "truncated", "bomb", "flat", "same_as_input"
 
 
 class ControlError(ValueError):
-    """
-    A control call was wrong, and changed nothing. `faults` has one line per fault, with the names that would be right.
-    """
+    """A control call was wrong, and changed nothing. `faults` has one line per fault."""
 
     def __init__(self, faults: list[str]) -> None:
         self.faults = faults
@@ -64,9 +62,9 @@ class SimulatorConfig(BaseModel):
 
     def changed(self, changes: Mapping[str, object]) -> SimulatorConfig:
         """
-        Return these settings with `changes` applied.
+        Return a copy of these settings with `changes` applied.
 
-        Raises `ControlError` with one line per fault. The line for an unknown name lists the known names.
+        Raises `ControlError` with one line per fault. For an unknown name, the line lists the known names.
         """
         unknown = sorted(set(changes) - set(SimulatorConfig.model_fields))
         if unknown:
@@ -83,9 +81,7 @@ class SimulatorConfig(BaseModel):
         return self.processing_s if self.eta_s is None else self.eta_s
 
     def as_json(self) -> dict[str, object]:
-        """
-        Return the settings as a JSON object. In place of the API keys, it has a text that says how many keys there are.
-        """
+        """Return the settings as a JSON object. A text with the number of API keys replaces the keys."""
         return {**self.model_dump(mode="json"), "keys": f"{len(self.keys)} accepted" if self.keys else "any"}
 
 

@@ -1,4 +1,4 @@
-"""The control calls: settings, faults, reset, books. A wrong call is answered 400; the answer names its faults."""
+"""The control calls: settings, faults, reset, books. A wrong call is answered 400, with its faults."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ async def faults(state: SimulatorState, request: Request) -> Response:
 
 async def reset(state: SimulatorState, request: Request) -> Response:
     """
-    Begin new books, and delete faults and outputs. The settings become the initial ones again, unless the body is
-    {"keep_settings": true}.
+    Begin new books, and delete faults and outputs. Restore the first settings unless the body is {"keep_settings":
+    true}.
     """
     wanted = await _object(request)
     if set(wanted) - {"keep_settings"} or not isinstance(wanted.get("keep_settings", False), bool):

@@ -1,9 +1,9 @@
 """
 One POST of an edit, from its admission to its answer.
 
-A POST is in flight from its admission until its work is done, even if its client disconnects. It is charged when its
-picture has been read, before the latency has passed. If a POST has a fault that the endpoint does not bill, it is not
-charged.
+A POST is in flight from its admission until its work is done, even if its client disconnects. The charge is counted
+once the picture has been read, before the latency has passed. If the endpoint would not bill a POST with this fault, no
+charge is counted.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def post(state: SimulatorState, request: Request) -> Response:
 
 
 def answer_as(kind: str, ordinary: Response, config: SimulatorConfig) -> Response:
-    """Return the answer that a fault of this kind sends, or `ordinary` if the fault does not replace it."""
+    """Return the answer that a fault of this kind sends. If the fault does not change the answer, return `ordinary`."""
     if kind == "drip":
         return Drip(ordinary, config.drip_bytes_per_s)
     if kind == "reset_after_work":
@@ -64,7 +64,7 @@ async def _run(state: SimulatorState, admitted: AdmittedPost, books: Audit, line
     """
     Do the work of a POST and return its generation. Raises `PostRefused` if the picture cannot be read.
 
-    The POST counts as in flight until its work is done. After a processing answer, the work goes on for some time.
+    The POST counts as in flight until its work is done. A processing answer is sent before the work is done.
     """
     in_flight, after_s = books.enter(admitted.owner), 0.0
     state.spam_filter.accept(admitted.spam_key)

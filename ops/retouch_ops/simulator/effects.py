@@ -1,8 +1,8 @@
 """
-The effects of a prompt on a picture: the effects that the prompt names, or a mild tint whose colour depends on the
+The effects of a prompt on a picture. A prompt that names no effect leads to a mild tint, whose colour depends on the
 prompt.
 
-The same picture, prompt and numbers always lead to the same result. Only Pillow is used; its slow calls release the
+The same picture, prompt and numbers always lead to the same result. Only Pillow is used. Its slow calls release the
 GIL.
 """
 
@@ -24,9 +24,7 @@ Effect = Callable[[Picture], Picture]
 @dataclass(frozen=True)
 class Plan:
     """
-    The `effects` to apply, in this order, with their `strength` (0 to 1).
-
-    If the prompt names no effect, `tint` is applied.
+    The `effects` to apply, in this order, with their `strength` (0 to 1). If there is no effect, `tint` is applied.
     """
 
     effects: tuple[str, ...]

@@ -1,8 +1,8 @@
 """
 Answers that HTTP frameworks cannot send: connection resets, silence, and bytes that arrive slowly.
 
-They need the connection itself. `SocketProtocol` puts it into the scope of the request; `retouch_ops.simulator.server`
-serves with that protocol.
+These answers need the connection itself. `SocketProtocol` puts the connection into the scope of the request.
+`retouch_ops.simulator.server` serves with that protocol.
 """
 
 from __future__ import annotations

@@ -75,8 +75,7 @@ class Fault(BaseModel):
     One line of a script: a fault for the next `times` answers. If `tag` is set, only requests with that tag get the
     fault.
 
-    `output_kind` replaces the bytes of the outputs. If `output_index` is set, only the output at that index is
-    replaced.
+    `output_kind` replaces the bytes of all outputs. If `output_index` is set, only that output is replaced.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,10 +100,7 @@ class FaultCall(BaseModel):
     seed: int | None = None
 
     def faults(self) -> list[str]:
-        """
-        Return a line for each unknown fault in the call, and a line if the rates are wrong; an empty list if nothing is
-        wrong.
-        """
+        """Return a line for each unknown fault in the call, and a line if the rates are wrong."""
         return [
             *_unknown([fault.kind for fault in self.next or []], tuple(FAULTS)),
             *_unknown([fault.kind for fault in self.next_fetch or []], FETCH_FAULTS),
@@ -121,8 +117,7 @@ class _ScriptLine:
 
 class FaultScript:
     """
-    The faults of the next answers: first the scripted faults, in order, then faults that are drawn at random by the
-    rates.
+    Chooses the faults of the next answers. Scripted faults come first, in order. Then faults are drawn by the rates.
 
     The random numbers depend only on the seed.
     """
@@ -135,10 +130,10 @@ class FaultScript:
 
     def apply(self, call: object) -> None:
         """
-        Apply one control call: append `next` and `next_fetch`, replace the rates, restart the random numbers with
-        `seed`.
+        Apply one control call. Raises `ControlError` if any part is wrong, and then changes nothing.
 
-        Raises `ControlError` if any part is wrong, and then changes nothing.
+        `next` and `next_fetch` are added to the script. `rates` replaces the rates, and `seed` restarts the random
+        numbers.
         """
         wanted = _parse(call)
         self._next.extend(_ScriptLine(fault, fault.times) for fault in wanted.next or [])
@@ -159,11 +154,11 @@ class FaultScript:
         return Fault(kind=drawn)
 
     def for_fetch(self, tag: str) -> Fault:
-        """Remove and return the fault of the next fetch; only scripted faults apply to fetches."""
+        """Remove and return the fault of the next fetch. Faults of fetches are scripted, never drawn at random."""
         return _take(self._next_fetch, tag) or Fault()
 
     def latency_share(self, spread: float) -> float:
-        """Return a random share of the latency, around 1 and at least 0.1; its standard deviation is `spread`."""
+        """Return a random factor for the latency, around 1 and at least 0.1. `spread` is the standard deviation."""
         return max(0.1, self._random.gauss(1.0, spread)) if spread else 1.0
 
     def as_json(self) -> dict[str, object]:

@@ -1,8 +1,7 @@
 """
 The requests that the simulator has accepted, called generations.
 
-A generation determines the answers to its fetches. It also determines the content of its output links, and when the
-links begin to work.
+A generation determines how its fetches are answered, what its output links serve, and when the links begin to work.
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ class Generation:
     """
     One accepted request. Instants are of the monotonic clock.
 
-    `kind` is its fault. `mark` is written into its outputs, so that equal edits of two requests have different bytes.
-    `output_kind` applies to the output at `odd_index`, or to all outputs if `odd_index` is None.
+    `kind` is the fault of the request. `mark` is written into the outputs, so that equal edits of two requests have
+    different bytes. `output_kind` applies to the output at `odd_index`. If `odd_index` is None, it applies to all
+    outputs.
     """
 
     id: int

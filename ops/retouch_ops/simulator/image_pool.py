@@ -1,8 +1,8 @@
 """
 Fetches and edits pictures in two small thread pools, with a cache for each.
 
-An init_image is fetched once for all requests that need it at the same time. An edit is made once for a picture and a
-plan. If an edit is downloaded after the cache has dropped it, it is made again.
+If several requests need an init_image at the same time, it is fetched once. The edit of a picture by a plan is made
+once. If the cache has dropped an edit that is downloaded, the edit is made again.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ class Source:
 
 class Cache(Generic[V]):
     """
-    A cache of values that take time to make. A value is made once for all callers. The oldest value is dropped first.
+    A cache of values that take time to make. All callers share one call that makes a value. The oldest value is dropped
+    first.
     """
 
     def __init__(self, largest: int) -> None:
@@ -57,10 +58,9 @@ class Cache(Generic[V]):
 
     async def get(self, key: object, make: Callable[[], Awaitable[V]], lifetime_s: float = float("inf")) -> V:
         """
-        Return the value of a key. If there is no value, or if it is older than `lifetime_s`, call `make` for a new
-        value.
+        Return the value of a key. Call `make` if there is no value, or if the value is older than `lifetime_s`.
 
-        A failure of `make` is raised in every waiting caller, and not cached.
+        If `make` fails, every waiting caller gets the exception, and nothing is cached.
         """
         entry = self._entries.get(key)
         if entry is None or (entry[1].done() and time.monotonic() - entry[0] >= lifetime_s):
@@ -98,8 +98,8 @@ class ImagePool:
         """
         Return the picture at a URL.
 
-        Raises `UnfetchableImage` if the URL is not http(s), if its answer is an error, or if the picture exceeds the
-        limits of size and time.
+        Raises `UnfetchableImage` if the URL is not http(s), if the answer is an error, or if the picture is too large
+        or too slow.
         """
 
         async def fetch() -> Source:

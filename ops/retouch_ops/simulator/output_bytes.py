@@ -58,9 +58,9 @@ def edited_png(source: bytes, plan: Plan) -> bytes:
 
 def output_of(kind: OutputKind, edited: bytes, source: bytes, mark: str) -> Output:
     """
-    Return the output to serve for an output kind, made from the edit or from the input as the kind requires.
+    Return the output to serve for an output kind.
 
-    `edited` is the edit as a PNG, `source` the bytes of init_image. `mark` is put into a `png` only.
+    `edited` is the edit as a PNG, and `source` has the bytes of init_image. Only an output of kind `png` gets the mark.
     """
     if kind == "png":
         return Output(edited, mark=mark)

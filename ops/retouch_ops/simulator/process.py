@@ -27,9 +27,9 @@ Json = dict[str, Any]
 
 class Simulator:
     """
-    Context manager that runs a simulator in a process of its own, on a free port of 127.0.0.1.
+    Context manager that runs a simulator in a process of its own, on 127.0.0.1. Port 0 stands for a free port.
 
-    The simulator ends at the latest when the process that started it ends. Keyword arguments are settings of
+    If the process that started the simulator ends, the simulator ends too. Keyword arguments are settings of
     `SimulatorConfig`. A wrong control call raises `ValueError` with the simulator's message.
     """
 
@@ -86,7 +86,7 @@ class Simulator:
 
     @property
     def fetch_url(self) -> str:
-        """The URL to fetch results from: append `/` and the id from an answer with status `processing`."""
+        """The URL to fetch results from. Append `/` and the id from a processing answer."""
         return f"{self.url}/api/v3/fetch"
 
     @property
@@ -107,11 +107,7 @@ class Simulator:
         return self._call("POST", "/control/settings", changes)
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """
-        Begin new books, and delete faults and outputs.
-
-        The settings become the initial ones again, unless `keep_settings`.
-        """
+        """Begin new books, and delete faults and outputs. Restore the first settings unless `keep_settings`."""
         self._call("POST", "/control/reset", {"keep_settings": keep_settings})
 
     def _call(self, method: str, path: str, body: dict[str, object] | None = None) -> Json:

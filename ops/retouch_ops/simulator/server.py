@@ -1,4 +1,4 @@
-"""Runs the simulator in this process, on one event loop; prints a line when it listens."""
+"""Runs the simulator in this process, on one event loop. Prints a line when the simulator listens."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class _Server(uvicorn.Server):
 
 def serve(address: str, port: int, config: SimulatorConfig, *, with_parent: bool = False) -> None:
     """
-    Serve until SIGINT or SIGTERM; with `with_parent`, also until standard input ends. Port 0 takes a free one.
+    Serve until SIGINT or SIGTERM. With `with_parent`, also stop when standard input ends. Port 0 stands for a free
+    port.
 
     Raises `OSError` if it cannot listen on the address.
     """

@@ -27,7 +27,7 @@ class SpamFilter:
         return accepted_at is not None and time.monotonic() - accepted_at < within_s
 
     def accept(self, body: str) -> None:
-        """Record that this body was accepted now; beyond 50,000 bodies, the oldest record is dropped."""
+        """Record that this body was accepted now. If there are more than 50,000 records, drop the oldest."""
         self._accepted_at.pop(body, None)
         self._accepted_at[body] = time.monotonic()
         if len(self._accepted_at) > _MOST_REMEMBERED:
@@ -39,9 +39,7 @@ class SpamFilter:
 
 
 class SimulatorState:
-    """
-    The state of one simulator. A reset replaces its parts; requests that are running use the old parts to their end.
-    """
+    """The state of one simulator. A reset begins new books, but a POST that is running is counted in the old books."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._first_config = self.config = config
@@ -50,11 +48,7 @@ class SimulatorState:
         self.reset()
 
     def reset(self, *, keep_settings: bool = False) -> None:
-        """
-        Begin new books, and delete faults and generations.
-
-        The settings become the initial ones again, unless `keep_settings`.
-        """
+        """Begin new books, and delete faults and generations. Restore the first settings unless `keep_settings`."""
         self.config = self.config if keep_settings else self._first_config
         self.books, self.faults = Audit(self.config.cap), FaultScript()
         self.generations, self.spam_filter = Generations(), SpamFilter()
@@ -68,8 +62,9 @@ class SimulatorState:
 
     async def latency_since(self, started_at: float) -> None:
         """
-        Return when the latency has passed since `started_at`, an instant of `time.monotonic`. If `latency_s` changes
-        meanwhile, the new value counts.
+        Wait until the latency has passed since `started_at`, an instant of `time.monotonic`.
+
+        If `latency_s` changes during the wait, the new value counts.
         """
         share = self.faults.latency_share(self.config.latency_spread)
         while (left_s := started_at + share * self.config.latency_s - time.monotonic()) > 0:
@@ -83,7 +78,7 @@ class SimulatorState:
 
     def accepts(self, key: object) -> bool:
         """
-        Return whether an API key is accepted: it must be in the setting `keys`, or be any text if that setting is
-        empty.
+        Return whether an API key is in the setting `keys`. If that setting is empty, every text except an empty one is
+        accepted.
         """
         return isinstance(key, str) and bool(key) and (not self.config.keys or key in self.config.keys)

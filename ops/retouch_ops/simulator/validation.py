@@ -32,7 +32,7 @@ class EditRequest:
 
 
 def validate(body: Mapping[str, object], *, is_v6: bool) -> EditRequest | dict[str, object]:
-    """Return the checked request. If the body has faults, return the `message` object of the error answer instead."""
+    """Return the checked request. If the body is wrong, return the `message` object of the error answer instead."""
     ranges = _V6 if is_v6 else _V5
     faults: dict[str, object] = {}
     for field in ("prompt", "init_image"):

@@ -19,8 +19,7 @@ Each account allows five more requests in flight than the account before it. The
 @dataclass(frozen=True)
 class SimulatedAccount:
     """
-    One account of a local stack. Its simulator allows `cap` requests in flight, which is also its limit in the accounts
-    file.
+    One account of a local stack. `cap` is its limit of requests in flight, in the simulator and in the accounts file.
     """
 
     id: str
@@ -35,8 +34,8 @@ class SimulatedAccount:
 
 def name_of(number: int) -> str:
     """
-    Return the id of the account with this number; the first number is 1. The stack stores the account's port under the
-    same name.
+    Return the id of the account with this number. Numbers begin at 1. The stack stores the account's port under this
+    id.
     """
     return f"sim-{CAP_STEP * number}"
 
@@ -48,8 +47,7 @@ def simulated_accounts(ports: Sequence[int]) -> list[SimulatedAccount]:
 
 def write_accounts(accounts: Sequence[SimulatedAccount], state: Path) -> Path:
     """
-    Write the accounts file, and each key file that is missing, to the folder `state`; return the path of the accounts
-    file.
+    Write the accounts file and the missing key files to the folder `state`. Return the path of the accounts file.
 
     Only the owner can read a key file. The accounts file names the key files and contains no key.
     """

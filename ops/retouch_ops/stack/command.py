@@ -45,9 +45,11 @@ class Stack:
     """
     Embedded Redis, simulator, gateway, workers and Flower as children of this process.
 
-    If `accounts` is above 0, the stack has that number of accounts, each with a simulator of its own, and an accounts
-    file. Use the stack as a context manager from the main thread, or call `start`, `group.supervise` and `stop`. Raises
-    `RealAccounts`, `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`; no part runs after that.
+    If `accounts` is above 0, the stack has that many accounts, an accounts file, and a simulator for each account. Use
+    the stack as a context manager from the main thread, or call `start`, `group.supervise` and `stop`.
+
+    Raises `RealAccounts`, `StateInUse`, `StateNotOurs`, `StateUnusable`, `PortTaken` or `NotReady`. After an error, no
+    part runs.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class Stack:
         return programs.is_simulated(self.settings)
 
     def start(self) -> None:
-        """Start Redis, then all other parts at once; return when every part answers, or after a signal to stop."""
+        """Start Redis, then all other parts. Return when every part answers, or after a signal to stop."""
         ports, environment = self.ports, self.environment
         try:
             self.group.start(programs.valkey_program(ports.redis, self.folder.path / "redis"))
@@ -121,16 +123,16 @@ class Stack:
 
     def _create_owner_key(self) -> None:
         """
-        Add the API key in the state folder to the new Redis, so that the gateway accepts it.
-
-        The role of the key is ops, since a person who runs the stack may see the data of all tenants.
+        Add the API key of the state folder to the new Redis, with the role ops, so that the gateway accepts the key.
         """
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         TenantStore(client).add_key(self.folder.api_key(), DEFAULT_TENANT, "ops", "retouch up")
         client.close()
 
     def console_link(self) -> str:
-        """Return a URL that signs a browser in to the console once, with the API key of the state folder."""
+        """
+        Return a URL that signs a browser in to the console with the API key of the state folder. The URL works once.
+        """
         client = connect(Settings.load(redis_url=self.environment["RETOUCH_REDIS_URL"], broker_url=""))
         link = ConsoleSessions(client).make_link(self.folder.api_key())
         client.close()
@@ -154,15 +156,13 @@ class Stack:
         }
 
     def shared_environment(self) -> dict[str, str]:
-        """
-        Return the settings with which other commands find this stack, as environment variables. They contain no secret.
-        """
+        """Return the environment variables with which other commands find this stack. They contain no secret."""
         return {name: self.environment[name] for name in SHARED_SETTINGS if name in self.environment}
 
     def urls(self) -> dict[str, str | None]:
         """
-        Return the URLs of the parts by name. `simulator_url` is the URL of the first simulator, or None if no simulator
-        runs.
+        Return the URLs of the parts by name. `simulator_url` is the URL of the first simulator, or None if there is
+        none.
         """
         simulator = self.accounts[0].url if self.accounts else f"http://{HOST}:{self.ports.simulator}"
         return {
@@ -186,7 +186,7 @@ class Stack:
 
 
 def _own_settings() -> Settings:
-    """Return the settings of the environment, without those that came from another running stack."""
+    """Return the settings of the environment. Settings that came from another running stack are left out."""
     defaults = {
         name.removeprefix("RETOUCH_").lower(): Settings.model_fields[name.removeprefix("RETOUCH_").lower()].default
         for name in adopted_names()

@@ -48,7 +48,7 @@ class StateFolder:
     """
     One folder with Redis data, images, ports and a record of the stack that runs on it.
 
-    It is locked from construction until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
+    The folder is locked from construction until `release`. Raises `StateInUse`, `StateNotOurs` or `StateUnusable`.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
@@ -102,8 +102,8 @@ class StateFolder:
         """
         Return a free port for one service, and store it for the next start.
 
-        If `requested` is set, return that port, or raise `PortTaken` if it is in use. Otherwise return the first free
-        port of: the preferred ports, the port of the last start, any port.
+        If `requested` is set, return that port, or raise `PortTaken` if it is in use. Otherwise, try the preferred
+        ports first, then the port of the last start, then any free port.
         """
         if requested and not _is_free(requested):
             raise PortTaken(f"--port: {requested} is in use on {HOST}; name another, or none to get a free one")
@@ -115,7 +115,7 @@ class StateFolder:
         return self.remembered[name]
 
     def api_key(self) -> str:
-        """Return the API key of this stack. It is made at the first call, in a file that only its owner can read."""
+        """Return the API key of this stack. The first call makes the key, in a file that only the owner can read."""
         path = self.path / API_KEY
         if not path.exists():
             draft = path.with_suffix(".new")

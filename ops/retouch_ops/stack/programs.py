@@ -38,8 +38,8 @@ def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports,
     """
     Return the environment of every part, without the key of the endpoint.
 
-    Redis and the addresses are always the stack's own. If neither a key nor an accounts file is set, the simulator is
-    the endpoint. If `ports.accounts` has ports, the accounts file is the one in the state folder.
+    The stack itself sets Redis and the addresses. If neither a key nor an accounts file is set, the simulator is the
+    endpoint. If `ports.accounts` has ports, the accounts file is the one in the state folder.
     """
     fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",
@@ -75,8 +75,7 @@ def is_simulated(settings: Settings) -> bool:
 
 def valkey_program(port: int, data: Path) -> Program:
     """
-    Return the program of the embedded Redis server. Its append-only file keeps jobs over a restart; it never evicts
-    keys.
+    Return the program of the embedded Redis server, which keeps jobs over a restart and never evicts keys.
 
     If this process dies, the server gets SIGTERM and writes its data to disk before it ends.
     """
@@ -172,7 +171,7 @@ def accepts(port: int) -> bool:
 
 
 def http_ok(url: str) -> Callable[[], bool]:
-    """Return a function that returns whether a URL answers 200. The function ignores the proxies of the environment."""
+    """Return a function that checks whether a URL answers 200. The check ignores the proxies of the environment."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def check() -> bool:

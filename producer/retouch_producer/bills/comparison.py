@@ -1,6 +1,5 @@
 """
-Compares the vendor's bill with the ledger, day by day, in calls and in money. Names the possible causes of a
-difference.
+Compares the vendor's bill with the ledger by day, in calls and in money. Names the possible causes of a difference.
 """
 
 from __future__ import annotations
@@ -69,8 +68,8 @@ class ComparedDay:
     """
     The numbers of one day on the bill and in the ledger. If `account` is empty, they are the sums of all accounts.
 
-    `calls` and `amount` are the numbers of the bill, each None if the bill has no such column. `known` has the numbers
-    of the ledger. `calls_off` and `amount_off` are the differences.
+    `calls` and `amount` are the numbers of the bill. Each is None if the bill lacks that column. `known` has the
+    numbers of the ledger. `calls_off` and `amount_off` are the differences.
     """
 
     day: date
@@ -83,9 +82,10 @@ class ComparedDay:
     @property
     def calls_off(self) -> int | None:
         """
-        The number of calls that the bill has beyond `known.possible`; negative if it has fewer than `known.certain`.
+        The number of calls by which the bill lies outside the range from `known.certain` to `known.possible`.
 
-        If the bill lies between these two numbers, the value is 0. If the bill has no calls, it is None.
+        The value is negative if the bill is below the range, and 0 if the bill is within the range. It is None if the
+        bill has no calls.
         """
         if self.calls is None:
             return None
@@ -94,10 +94,10 @@ class ComparedDay:
     @property
     def amount_off(self) -> Decimal | None:
         """
-        The money that the bill has beyond `known.amount_possible`; negative if it has less than `known.amount_certain`.
+        The money by which the bill lies outside the range from `known.amount_certain` to `known.amount_possible`.
 
-        If the bill lies between these two amounts, the value is 0. If the bill has no money or no price is set, it is
-        None.
+        The value is negative if the bill is below the range, and 0 if the bill is within the range. It is None if the
+        bill has no money, or if no price is set.
         """
         if self.amount is None or (self.known.possible and not self.known.amount_possible):
             return None
@@ -106,7 +106,7 @@ class ComparedDay:
 
     @property
     def off(self) -> Decimal:
-        """The difference in calls. If the bill has no calls, the difference in money."""
+        """The difference in calls, or the difference in money if the bill has no calls."""
         return Decimal(self.calls_off) if self.calls_off is not None else self.amount_off or Decimal(0)
 
     @property
@@ -123,10 +123,9 @@ class ComparedDay:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """
-    The result of a comparison; `first` and `last` are the first and the last day of the bill.
+    The result of a comparison. `first` and `last` are the first and the last day of the bill.
 
-    `days` has the days from `first` to `last` on which the bill or the ledger has calls. `total` has the sums of these
-    days.
+    `days` has the days of that period on which the bill or the ledger has calls. `total` has the sums of these days.
     """
 
     days: list[ComparedDay]
@@ -153,9 +152,9 @@ def compare_bill(bill: Sequence[BillLine], ledger: Iterable[UsageRow], account: 
     """
     Compare a bill with rows of `usage(by="day-account")`. Lines of the same day are added up.
 
-    If the whole bill is for one account, `account` names that account, and only the rows of that account are used. If
-    `account` is empty, each account that the bill names is compared on its own. If the bill names no account, all
-    accounts are compared together.
+    If `account` is set, the whole bill is for that account, and only the rows of that account are used. If `account` is
+    empty, each account that the bill names is compared on its own. If the bill names no account, all accounts are
+    compared together.
     """
     first, last = min(line.day for line in bill), max(line.day for line in bill)
     by_account = not account and any(line.account for line in bill)
@@ -184,7 +183,7 @@ def _known(row: UsageRow) -> Known:
 
 
 def _empty(place: tuple[date, str], line: BillLine, known: Known) -> ComparedDay:
-    """Return a day without billed calls. `calls` and `amount` are 0, or None if `line` does not have them."""
+    """Return a day without billed calls. `calls` and `amount` are 0, or None if `line` lacks them."""
     calls, amount = (0 if line.calls is not None else None), (Decimal(0) if line.amount is not None else None)
     return ComparedDay(*place, calls, amount, known)
 
@@ -232,9 +231,7 @@ def _main_finding(day: ComparedDay) -> Finding:
 
 def _balances(day: ComparedDay, other: ComparedDay | None) -> bool:
     """
-    Return whether `day` and `other` differ from the ledger in opposite directions and by nearly the same number.
-
-    The two numbers may differ by a fifth.
+    Return whether two days differ from the ledger in opposite directions, by numbers that differ by at most a fifth.
     """
     if other is None or day.off * other.off >= 0:
         return False
@@ -242,7 +239,10 @@ def _balances(day: ComparedDay, other: ComparedDay | None) -> bool:
 
 
 def _outside(value: Decimal, least: Decimal, most: Decimal) -> Decimal:
-    """Return how far a value lies above `most`, or below `least` as a negative number; 0 in between."""
+    """
+    Return how far a value lies above `most`. Below `least`, return the distance as a negative number. In between,
+    return 0.
+    """
     return value - most if value > most else value - least if value < least else Decimal(0)
 
 

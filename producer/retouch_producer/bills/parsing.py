@@ -46,7 +46,10 @@ class BillFault(NamedTuple):
 
 
 class InvalidBill(RetouchError, ValueError):
-    """A bill cannot be read; nothing was compared. `faults` has up to 20 of the faults, in the order of the lines."""
+    """
+    A bill cannot be read, so nothing was compared. `faults` has the first faults, at most 20, in the order of the
+    lines.
+    """
 
     def __init__(self, faults: Sequence[BillFault]) -> None:
         self.faults = list(faults[:_FAULTS_MOST])
@@ -55,7 +58,7 @@ class InvalidBill(RetouchError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """One line of a bill. If the bill has no such column, `calls` or `amount` is None, and `account` is empty."""
+    """One line of a bill. If the bill lacks a column, `calls` or `amount` is None, or `account` is empty."""
 
     line: int
     day: date
@@ -65,7 +68,7 @@ class BillLine:
 
 
 def decode_bill(body: bytes) -> str:
-    """Return the text of a bill's bytes; raise `InvalidBill` if they are too many or not UTF-8."""
+    """Return the text of a bill. Raise `InvalidBill` if the bytes are too many or not UTF-8."""
     if len(body) > BYTES_MOST:
         raise InvalidBill([BillFault(0, f"expected at most {BYTES_MOST:,} bytes, got {len(body):,}")])
     try:
@@ -77,10 +80,10 @@ def decode_bill(body: bytes) -> str:
 
 def parse_bill(text: str) -> list[BillLine]:
     """
-    Return the lines of a bill in their order. Raise `InvalidBill` with the numbers of the lines that are wrong.
+    Return the lines of a bill in their order. If lines are wrong, raise `InvalidBill` with the numbers of these lines.
 
-    A heading names the columns. Without a heading, they are date, calls and amount, or the date and one of the two.
-    Empty lines, lines that begin with `#` and lines of totals are left out.
+    A heading names the columns. Without a heading, the columns are date, calls and amount, or date and one of the other
+    two. Empty lines, totals and lines that begin with `#` are left out.
     """
     size = len(text.encode(errors="replace"))
     if size > BYTES_MOST:
@@ -105,7 +108,7 @@ def parse_bill(text: str) -> list[BillLine]:
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and the cells of each line that is neither empty nor a comment nor a total."""
+    """Yield the number and the cells of each line. Empty lines, comments and totals are left out."""
     separator = _separator(text)
     try:
         for line, cells in _cells(text, separator):
@@ -127,7 +130,9 @@ def _cells(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 def _separator(text: str) -> str:
     """
-    Return the character between cells: tab, semicolon or comma, or "" for blanks. The first line with text decides.
+    Return the character between cells: tab, semicolon or comma, or "" for blanks.
+
+    Only the first line that has text and is no comment is looked at.
     """
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
     return next((mark for mark in "\t;," if mark in first), "")
@@ -218,7 +223,7 @@ def _number(text: str) -> Decimal:
     """
     Return the number in a text such as `1,234.50`, `1.234,50`, `$12` or `12 EUR`.
 
-    A single comma before three digits separates thousands; a single dot is always a decimal point.
+    A single comma before three digits separates thousands. A single dot is always a decimal point.
     """
     plain = re.sub(r"[\s']", "", _CURRENCY.sub("", text.strip()).strip())
     marks = re.findall("[.,]", plain)

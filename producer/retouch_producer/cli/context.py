@@ -32,9 +32,10 @@ from retouch_producer.documents import Document, job_document
 @dataclass(frozen=True, slots=True)
 class CommandContext:
     """
-    The settings and connections of one command. `queue` is the public client, `transport` the connection that it uses.
+    The settings and connections of one command. `queue` is the public client, and `transport` reaches Redis or a
+    gateway.
 
-    `connections` are the stores in Redis, for commands of operators; they are not available over a gateway.
+    `connections` are the stores in Redis, for commands of operators. They are not available over a gateway.
     """
 
     settings: Settings
@@ -51,18 +52,18 @@ class CommandContext:
 
     def admission_settings(self, callback: str | None) -> Settings:
         """
-        Return the settings for checking a request before it is sent.
+        Return the settings with which a request is checked before it is sent.
 
-        Only a gateway knows its own rules. Over a gateway, the returned settings therefore allow every network and this
-        `callback`.
+        Over a gateway, these settings allow every network and this `callback`, since only the gateway knows its own
+        rules.
         """
         return self.transport.admission_settings([callback or ""])
 
     def input_link(self, blob: str) -> str:
         """
-        Return the link that a picture will have once it is stored under the name `blob`.
+        Return the link that the picture `blob` will have once it is stored.
 
-        Over a gateway, return a placeholder, since the gateway makes the link when the picture is stored.
+        Over a gateway, return a placeholder, since the gateway makes the link only when the picture is stored.
         """
         return run_sync(self.transport.input_link(blob))
 
@@ -101,7 +102,7 @@ class CommandContext:
         return run_sync(self.transport.timeline(job, after))
 
     def raw_answer(self, job: str) -> RawAnswer | None:
-        """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
+        """Return the endpoint's last raw answer about a job, or None if none is on record."""
         return run_sync(self.transport.raw_answer(job))
 
     def ended(self) -> dict[str, int]:
@@ -110,13 +111,12 @@ class CommandContext:
 
     def failing(self, most: int) -> tuple[int, list[FailingReceiver]]:
         """
-        Return the number of failing receivers, and up to `most` of them. The receiver that has failed for longest is
-        first.
+        Return how many receivers fail, and up to `most` of them. The receiver that has failed for longest is first.
         """
         return run_sync(self.transport.failing(most))
 
     def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Return the sums of the ledger; over a gateway, amounts use the price in the gateway's settings."""
+        """Return the sums of the ledger. Over a gateway, amounts use the gateway's price."""
         return run_sync(self.transport.usage(tenant, since, by))
 
     def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
@@ -125,9 +125,9 @@ class CommandContext:
 
     def news(self, after: str | None) -> tuple[str, set[str]]:
         """
-        Wait briefly for events after a cursor; return the next cursor and the ids of the events' jobs.
+        Wait briefly for events after a cursor. Return the next cursor, and the ids of the jobs that had events.
 
-        With None, return the newest cursor at once, and no ids.
+        If `after` is None, return the newest cursor at once, and no ids.
         """
         return run_sync(self.transport.news(after))
 
@@ -135,7 +135,7 @@ class CommandContext:
 @contextmanager
 def open_context() -> Iterator[CommandContext]:
     """
-    Context manager that reads the settings, checks that Redis or the gateway answers, and yields the command's context.
+    Context manager that yields the context of a command, once Redis or the gateway has answered.
 
     Raises `SettingsError` for invalid settings. Raises `NoStore` if Redis or the gateway does not answer, at the start
     or during the block.

@@ -21,8 +21,8 @@ def edit_of(prompt: object, link: str, numbers: Mapping[str, object], samples: o
     """
     Return an `Edit` made from arguments of a command. Raises `InvalidEdit`.
 
-    Numbers may be text, and None stands for the default. `samples` is the number of images in one answer, which the
-    endpoint takes as an extra parameter.
+    Numbers may be text, and None stands for the default. `samples` is the number of images. The endpoint takes it as an
+    extra parameter.
     """
     typed = {name: _number(value) for name, value in numbers.items()}
     # `Edit` checks every type itself, and its faults name the field.
@@ -46,7 +46,7 @@ def options_of(**typed: object) -> JobOptions:
     """
     Return the options for `EditQueue.enqueue` that are not None, with numbers converted from text.
 
-    The options are not checked yet. Text that is not a number stays text, and `terms_of` refuses it.
+    The options are not checked yet. A text that is no number stays text until `terms_of` refuses it.
     """
     read = {
         name: parsing.number(value) if name in ("deadline_s", "max_charges") and isinstance(value, str) else value
@@ -57,8 +57,8 @@ def options_of(**typed: object) -> JobOptions:
 
 def terms_of(options: JobOptions, settings: Settings) -> ResolvedOptions:
     """
-    Check options and resolve them against the settings. Return the resolved options. Raises `InvalidEdit`.
+    Return the options, checked and resolved against the settings. Raises `InvalidEdit`.
 
-    Unlike enqueueing, this creates no receiver for the webhook.
+    Unlike an enqueue, this creates no receiver for the webhook.
     """
     return resolve_options(admission.options_of(options), settings, lambda _tenant, _url: "")

@@ -22,7 +22,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 @dataclass(frozen=True, slots=True)
 class InputImage:
     """
-    An input picture. It has a `url`, or it is a file at `path`, which gets the name `blob` in the blob store.
+    An input picture. It has a `url`, or it is a file at `path` that gets the name `blob` in the blob store.
 
     `stem` is the base of the result's file name. The bytes are not held in memory, since a batch may check thousands of
     files.
@@ -35,15 +35,11 @@ class InputImage:
 
     @property
     def identity(self) -> str:
-        """
-        The URL, or the name of the blob, which contains a hash of the bytes.
-
-        Two files with the same bytes have the same identity.
-        """
+        """The URL, or the name of the blob for a file. Two files with the same bytes have the same name."""
         return self.url or self.blob
 
     def link(self, mint: Callable[[str], str]) -> str:
-        """Return the URL that the endpoint reads. For a file, `mint` returns that URL for the name of the blob."""
+        """Return the URL that the endpoint reads. For a file, `mint` makes this URL from the name of the blob."""
         return self.url or mint(self.blob)
 
     def read(self) -> bytes:

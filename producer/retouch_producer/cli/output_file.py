@@ -1,4 +1,4 @@
-"""Saves images. A file is overwritten only if `--out` names it, and never holds a part of an image."""
+"""Saves images, each as a whole or not at all. A file is overwritten only if `--out` names it."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def check_target(out: Path | None) -> None:
 
 def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
     """
-    Write the images of a job to files, and return their paths.
+    Write the images of a job to files, and return the paths.
 
-    The first image goes to `out`, or to `<stem>-edited.<format>` in the working folder. Further images go to unused
-    names: `<out>-2.<format>` and so on.
+    The first image goes to `out`. If `out` is None, it goes to `<stem>-edited.<format>` in the working folder, or to
+    the next unused name. Further images go to unused names: `<out>-2.<format>` and so on.
     """
     target = out or free_path(Path.cwd(), f"{safe_name(stem)}-edited", SUFFIXES[result.format])
     write_atomically(target, result.image)
@@ -42,7 +42,9 @@ def save(result: EditResult, out: Path | None, stem: str) -> list[Path]:
 
 
 def free_path(folder: Path, stem: str, suffix: str, first: int = 1) -> Path:
-    """Return the first unused path of `stem.suffix`, `stem-2.suffix` and so on, counting from `first`."""
+    """
+    Return the first path that does not exist: `stem.suffix`, `stem-2.suffix` and so on, beginning with number `first`.
+    """
     names = (f"{stem}.{suffix}" if number == 1 else f"{stem}-{number}.{suffix}" for number in count(first))
     return next(path for name in names if not (path := folder / name).exists())
 
@@ -51,7 +53,7 @@ def safe_name(text: str, most: int = 80) -> str:
     """
     Return a file name made from a text: at most `most` letters, digits, `_`, dots and dashes.
 
-    The name is never empty and never begins with a dot, so it is not the name of a hidden file.
+    The name is never empty and never begins with a dot.
     """
     return _UNSAFE.sub("_", text).strip("._")[:most] or "image"
 

@@ -18,9 +18,9 @@ _LEAST_UNIX = 1e8  # 1973: a smaller number is a mistake, such as 30 for 30m
 
 def number(text: str) -> int | float | str:
     """
-    Return the number that a text stands for, or the text unchanged if it is no number.
+    Return the number that a text stands for. If the text is no number, return it unchanged.
 
-    The check of the edit later refuses such a text, with a message that names the field and the range.
+    The later check of the edit then refuses the text, with a message that names the field and the range.
     """
     match = _NUMBER.fullmatch(text.strip())
     # Python refuses to convert thousands of digits, with an error that names no field.
@@ -31,15 +31,16 @@ def number(text: str) -> int | float | str:
 
 def since(text: str | None) -> float:
     """
-    Return a time as Unix seconds; 0 for None.
+    Return a time as Unix seconds, or 0 for None.
 
-    The text is an age (`90s`, `15m`, `1h`, `2d`, `1w`), an ISO 8601 time or Unix seconds. Raises `UsageError`.
+    The text is an age (`90s`, `15m`, `1h`, `2d`, `1w`), an ISO 8601 time or Unix seconds. Raises `UsageError` for any
+    other text.
     """
     return 0.0 if text is None else _instant(text, "--since")
 
 
 def until(text: str | None) -> float:
-    """Return the time in a text of the forms of `since`, as Unix seconds; infinity for None. Raises `UsageError`."""
+    """Return a time as Unix seconds, or infinity for None. The text has the forms of `since`. Raises `UsageError`."""
     return float("inf") if text is None else _instant(text, "--until")
 
 
@@ -69,7 +70,7 @@ def tags(pairs: Sequence[str]) -> dict[str, str]:
 
 def ids(typed: Sequence[str]) -> list[str]:
     """
-    Return ids in order, without duplicates. `-` stands for the ids on standard input.
+    Return the ids in order, without duplicates. `-` stands for the ids on standard input.
 
     Raises `UsageError` if there is no id.
     """

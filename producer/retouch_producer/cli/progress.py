@@ -1,4 +1,4 @@
-"""Waits for one job; at a terminal it shows the job's state, the time so far, and the attempt."""
+"""Waits for one job. At a terminal, shows the job's state, the time so far, and the attempt."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def wait_for(job: Job, timeout_s: float | None) -> EditResult:
     """
     Wait for a job and return its result.
 
-    At a terminal, a line on standard error shows the progress. Otherwise, a line on standard error shows the id once.
-    Raises `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
+    At a terminal, a line on standard error shows the progress. Elsewhere, a line shows only the id. Raises
+    `EditFailed`, `EditCancelled`, or `ResultTimeout` after `timeout_s` seconds.
     """
     if not sys.stderr.isatty():
         print(f"{job.id}  enqueued", file=sys.stderr, flush=True)

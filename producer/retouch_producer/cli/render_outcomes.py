@@ -33,6 +33,6 @@ def _with_meaning(word: str) -> str:
 
 
 def exit_code(words: Iterable[str], expected: set[str]) -> int:
-    """Return 2 if an outcome is `unknown`, else 1 if one is not in `expected`, else 0."""
+    """Return 2 if an outcome is `unknown`. Otherwise return 0 if all outcomes are in `expected`, else 1."""
     outcomes = set(words)
     return 2 if UNKNOWN in outcomes else 1 if outcomes - expected else 0

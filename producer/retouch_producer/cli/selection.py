@@ -15,9 +15,9 @@ from retouch_producer.cli.errors import UsageError
 
 def job_query(text: str | None, state: str | None, tenant: str | None, since: float) -> JobQuery:
     """
-    Return one query that joins the text of a query with the options of a command.
+    Return one query made from the text of a query and the options of a command.
 
-    Raises `InvalidQuery` for a text that is no query, and `UsageError` for an unknown state.
+    Raises `InvalidQuery` if the text is no query, and `UsageError` if the state is unknown.
     """
     if state and state not in list(JobState):
         raise UsageError(f"--state: expected one of {', '.join(JobState)}, got {state[:40]!r}")
@@ -31,6 +31,6 @@ def jobs(
     """
     Yield up to `limit` jobs that match a query, newest first.
 
-    `on_page` is called after each page with the number of index entries that were read for it.
+    After each page, `on_page` is called with the number of index entries that were read for the page.
     """
     return iterate_sync(context.transport.jobs(query, None, limit, on_page))

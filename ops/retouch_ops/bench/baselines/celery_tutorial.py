@@ -1,10 +1,10 @@
 """
-Celery as in tutorials: `python -m retouch_ops.bench.baselines.celery_tutorial BROKER POOL CONCURRENCY NAME` runs a
+Celery as in tutorials. `python -m retouch_ops.bench.baselines.celery_tutorial BROKER POOL CONCURRENCY NAME` runs a
 worker.
 
-It calls `send_task` without a shared producer and `requests.post` without a session, retries by countdown, and has no
-result backend. It makes the same calls and writes the same bytes as Retouch. Unlike Retouch it can lose a job, repeat a
-paid call, and exceed the endpoint's limit.
+The worker makes the same calls and writes the same bytes as Retouch. Unlike Retouch, it can lose a job, repeat a paid
+call, and exceed the endpoint's limit. There is no shared producer, no session for HTTP, and no result backend. Retries
+wait by countdown.
 """
 
 from __future__ import annotations

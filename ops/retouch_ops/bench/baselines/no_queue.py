@@ -1,9 +1,9 @@
 """
-The HTTP and disk work of Retouch with no queue at all: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER
-JOBS THREADS`.
+Does the HTTP and disk work of Retouch without a queue: `python -m retouch_ops.bench.baselines.no_queue STUB FOLDER JOBS
+THREADS`.
 
 Each thread has a tuned `requests` session. Pictures are written as durably as Retouch writes them, and webhooks are
-signed. Nothing is recorded, limited, retried or checked. The module prints a `Cost` as JSON.
+signed. There are no records, limits, retries or checks. The module prints a `Cost` as JSON.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def write_durably(folder: Path, name: str, data: bytes) -> None:
 
 
 def main(stub_url: str, folder: Path, jobs: int, threads: int) -> Cost:
-    """Do all jobs and return their cost. The cost does not include the start of this process."""
+    """Do all jobs and return their cost, without the cost of starting this process."""
     numbers = itertools.count()
     latencies: list[float] = []
 

@@ -44,9 +44,9 @@ def _key(account: str, reason: str) -> Finding:
 
 def _accounts(settings: Settings) -> list[AccountNumbers]:
     """
-    Return the accounts of the store. The list is empty if the settings name the only account.
+    Return the accounts in the store. There are none if the settings name the only account.
 
-    It is also empty if Redis does not answer: the check of Redis reports that.
+    If Redis does not answer, return an empty list, since the check of Redis reports that fault.
     """
     client = connect(settings)
     try:

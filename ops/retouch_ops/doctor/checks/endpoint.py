@@ -29,8 +29,9 @@ def check_endpoint(settings: Settings) -> list[Finding]:
 
 def _urls(settings: Settings) -> list[str]:
     """
-    Return the URL of each account once, or an empty list if the accounts file is wrong (the check of accounts reports
-    that).
+    Return the URLs of the accounts, without duplicates.
+
+    If the accounts file is wrong, return an empty list, since the check of accounts reports that fault.
     """
     try:
         return list(dict.fromkeys(account.url for account in accounts_of(settings)))

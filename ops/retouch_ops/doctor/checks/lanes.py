@@ -11,7 +11,11 @@ from retouch_producer.findings.lanes import CHECK, lane_findings
 
 
 def check_lanes(settings: Settings) -> list[Finding]:
-    """Return findings on both lanes, or an empty list if Redis does not answer: the check of Redis reports that."""
+    """
+    Return findings on both lanes.
+
+    If Redis does not answer, return an empty list, since the check of Redis reports that fault.
+    """
     client = connect(settings)
     try:
         findings = lane_findings(client)

@@ -20,7 +20,9 @@ FULL = 0.8
 
 
 def check_redis(settings: Settings) -> list[Finding]:
-    """Return findings on the Redis of the store, and on that of the broker if the broker has another URL."""
+    """
+    Return findings on the Redis of the store. If the broker has another URL, return findings on the broker's Redis too.
+    """
     findings = _check_one("redis", settings.redis_url, settings.redis_timeout_s)
     if settings.broker != settings.redis_url:
         findings += _check_one("broker", settings.broker, settings.redis_timeout_s)

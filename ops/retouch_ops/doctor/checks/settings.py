@@ -15,7 +15,9 @@ CHECK = "settings"
 
 
 def load_settings() -> tuple[Settings | None, list[Finding]]:
-    """Return the settings and no findings, or None and a finding for each setting that is wrong."""
+    """
+    Return the settings and an empty list. If settings are wrong, return None and a finding for each wrong setting.
+    """
     try:
         return Settings.load(), []
     except SettingsError as error:
@@ -30,8 +32,7 @@ def check_settings(settings: Settings) -> list[Finding]:
 
 def check_names() -> list[Finding]:
     """
-    Return a finding for each RETOUCH_ variable that is no setting. The finding suggests the setting with the nearest
-    name.
+    Return a finding for each RETOUCH_ variable that is no setting. The finding suggests a setting with a similar name.
     """
     known = list(Settings.model_fields)
     names = [name for name in sorted(os.environ) if name.upper().startswith(PREFIX)]

@@ -15,7 +15,7 @@ PROBE_SIZE = 1024
 
 
 def check_store(settings: Settings) -> list[Finding]:
-    """Return one finding: whether a probe could be stored, read and deleted, as an image would be."""
+    """Store, read and delete a probe as if it were an image. Return one finding about the result."""
     kind = urlsplit(settings.store).scheme
     why = "no result can be kept: jobs fail after they were paid for"
     try:

@@ -16,10 +16,10 @@ CHECK = "workers"
 
 def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Finding]:
     """
-    Return a finding for each lane, which names the workers that serve it.
+    Return a finding for each lane, which names the workers that serve the lane.
 
-    If `expected` has names of workers (`edits-1@host`), return a finding for each name instead. The check ends as soon
-    as all of them have answered, or after 2 s.
+    If `expected` has names of workers (`edits-1@host`), return a finding for each name instead. Then the check ends
+    when all these workers have answered, or after 2 s.
     """
     try:
         with make_app(settings) as app:

@@ -1,4 +1,4 @@
-"""The manifest of a batch: a file beside the results that holds the job and the state of each row for the next run."""
+"""The manifest of a batch. This file beside the results records the job and the state of each row for the next run."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Entry:
     The entry of one row. `state` is `planned` (about to be enqueued), `open` (enqueued), `saved` or `failed`.
 
     `round` counts how often the row was enqueued anew because its job was gone. `link` is the URL that is sent for a
-    local picture. The URL is stored, because a repeated request must equal the first request. `bytes` is the size of
-    `file`. `more` maps the file names of further images to their sizes in bytes.
+    local picture. A repeated request must send the same URL, so the entry stores it. `bytes` is the size of `file`.
+    `more` maps the file names of further images to their sizes in bytes.
     """
 
     state: str = "planned"
@@ -48,8 +48,8 @@ class Manifest:
     """
     The entries of all rows by row key. The file is always replaced as a whole, so a killed process leaves a valid file.
 
-    Failure policy: a row is recorded before it is enqueued, and its job afterwards. If the run is killed in between,
-    the next run finds the job by the row's idempotency key.
+    Failure policy: a row is recorded before it is enqueued, and its job is recorded afterwards. If the run is killed in
+    between, the next run finds the job by the row's idempotency key.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -77,7 +77,7 @@ class Manifest:
         self._saved_at = time.monotonic()
 
     def save_sometimes(self) -> None:
-        """Write all entries to the file, unless that was done less than half a second ago."""
+        """Write all entries to the file, unless they were written less than half a second ago."""
         # If the run is killed first, the next run only has to read the job again.
         if time.monotonic() - self._saved_at > _SAVE_EVERY_S:
             self.save()
@@ -86,9 +86,9 @@ class Manifest:
 @contextmanager
 def own_folder(folder: Path) -> Iterator[None]:
     """
-    Context manager that creates the folder of results and locks it during the block.
+    Context manager that creates the folder of results, and locks it so that only one run saves rows in it.
 
-    Two runs at the same time would save the same rows. Raises `UsageError` if the folder is unusable or locked.
+    Raises `UsageError` if the folder is unusable or locked.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

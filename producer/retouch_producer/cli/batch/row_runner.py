@@ -1,4 +1,4 @@
-"""One run of a batch: it enqueues the rows that no earlier run enqueued, then saves results as jobs end."""
+"""One run of a batch. It enqueues the rows that no earlier run enqueued, and saves results as jobs end."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class BatchRun:
         continues.
 
         Failure policy: if the enqueueing of a row was interrupted, the row is enqueued again with the same idempotency
-        key. If the first request made a job, Redis returns that job. After 23 h Redis may have dropped the key, so the
-        row fails, and a person decides.
+        key. If the first request made a job, the second request finds that job. After 23 h, Redis may have dropped the
+        key. Then the row fails, and a person decides.
         """
         # The cursor is read first, so that no end of a job is missed while rows are enqueued.
         cursor, _ = self.context.news(None)
@@ -131,10 +131,9 @@ class BatchRun:
 
     def _wait_for_room(self, work: Callable[[], T]) -> T:
         """
-        Call `work`, which enqueues or replays jobs, and return its value.
+        Call `work`, which enqueues or replays jobs, and return its value. Raise `QueueFull` if the budget is spent.
 
         While the backlog is full, save results, wait, and call `work` again. Each call uses the same idempotency keys.
-        Raise `QueueFull` if the budget is spent.
         """
         while True:
             try:
@@ -157,7 +156,7 @@ class BatchRun:
                 self._settle(sorted(jobs & self._open.keys()))
 
     def _settle(self, jobs: Sequence[str]) -> None:
-        """Read the given jobs. For each job that has ended, save its row, or fail the row if the job has no image."""
+        """Read the given jobs, and record the end of each job that has ended."""
         for chunk in batched(dict.fromkeys(jobs), 200):
             records = {record.id: record for record in self.context.records(chunk)}
             for job in chunk:
@@ -169,10 +168,9 @@ class BatchRun:
 
     def _record_end(self, entry: Entry, row: Row, record: JobRecord | None) -> bool:
         """
-        Record the end of a row's job, and return True; return False if the job has not ended.
+        Record the end of a row's job, and return True. Return False if the job has not ended.
 
-        The row becomes `saved` if the job has images. It becomes `failed` if the job has none, or is no longer on
-        record.
+        If the job has images, save them. If it has none, or is no longer on record, the row becomes `failed`.
         """
         if record is None:
             entry.fail("not_on_record", f"job {entry.job} is no longer on record, and its result was not saved")
@@ -187,7 +185,7 @@ class BatchRun:
         return True
 
     def _save(self, entry: Entry, row: Row, record: JobRecord) -> None:
-        """Write the images of a row's job to files; the row fails if an image is gone."""
+        """Write the images of a row's job to files. If an image is gone, the row becomes `failed`."""
         files: dict[str, int] = {}
         for index, image in enumerate(record.images):
             try:

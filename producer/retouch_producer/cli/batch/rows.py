@@ -34,7 +34,7 @@ class Row:
     """
     One checked row. `key` is a hash of the row's content, so the key stays the same if the row moves to another line.
 
-    `stem` is the file name of the result without its suffix; `label` names the row in reports.
+    `stem` is the file name of the result without its suffix. `label` names the row in reports.
     """
 
     line: int
@@ -57,7 +57,8 @@ class RowsRefused(UsageError):
 
 def read_rows(file: Path, terms: ResolvedOptions, link: Callable[[str], str]) -> list[Row]:
     """
-    Check all rows of a file and return them. Raises `RowsRefused`, which names every invalid row.
+    Return all rows of a file. Raises `RowsRefused` with the faults of all invalid rows, or `UsageError` if there is no
+    row.
 
     Paths of local pictures are relative to the file's folder. `terms` are the options of all rows. `link` returns the
     link for the name of a blob.
@@ -123,7 +124,7 @@ def _same_names(rows: list[Row]) -> list[LineFault]:
 
 
 def _values(file: Path, faults: list[LineFault]) -> Iterator[tuple[int, Values]]:
-    """Yield the line number and values of each row; append a fault to `faults` for each line that is no valid row."""
+    """Yield the line number and the values of each valid row. Append a fault to `faults` for each other line."""
     readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".ndjson": _json_rows}
     reader = readers.get(file.suffix.lower())
     if reader is None:

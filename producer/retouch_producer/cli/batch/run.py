@@ -34,7 +34,7 @@ class BatchCommand:
 
 def run_batch(command: BatchCommand) -> int:
     """
-    Run a batch, print the report and return the exit code: 0 if every row is saved, 1 if one failed, 130 after Ctrl-C.
+    Run a batch and print the report. Return exit code 0 if every row is saved, 1 if a row failed, or 130 after Ctrl-C.
     """
     folder = command.out or Path.cwd() / f"{command.file.stem}-edited"
     with open_context() as context:
@@ -100,7 +100,7 @@ def _failure(row: Row, run: BatchRun) -> Document:
 
 
 def _charges(context: CommandContext, run: BatchRun) -> int:
-    """Return the number of possible charges of all rows together. Jobs that are no longer on record do not count."""
+    """Return the number of possible charges of all rows. Jobs that are no longer on record do not count."""
     jobs = [job for row in run.rows if (job := run.entry(row).job)]
     records = (record for ids in batched(jobs, 500) for record in context.records(ids))
     return sum(charge.possible for record in records for charge in record.charges)

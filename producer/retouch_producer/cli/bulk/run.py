@@ -31,8 +31,8 @@ def act(
     """
     Start an action on all jobs that match a query, wait for the end of the run, and print its outcomes.
 
-    With `dry_run`, only print a preview. With `no_wait`, do not wait. Return exit code 1 if the run was aborted, else
-    0. Ctrl-C ends the wait, and the run goes on.
+    With `dry_run`, only print a preview. With `no_wait`, do not wait. Ctrl-C ends only the wait. Return exit code 1 if
+    the run was aborted, else 0.
     """
     with open_context() as context:
         ask = BulkAsk(action, query, tenant, priority, dead)
@@ -129,7 +129,7 @@ def show_run(run_id: str, *, as_json: bool) -> None:
 
 
 def abort_run(run_id: str, *, as_json: bool) -> int:
-    """Abort a run and print its outcomes; return the exit code, which is 1 if the run was over already."""
+    """Abort a run and print its outcomes. Return exit code 1 if the run was over already, else 0."""
     with open_context() as context:
         outcome = run_sync(context.transport.bulk.abort(run_id))
         run = run_sync(context.transport.bulk.find(run_id))

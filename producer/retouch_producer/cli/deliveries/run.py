@@ -46,7 +46,7 @@ def _delivery_row(record: DeliveryRecord) -> tuple[object, ...]:
 
 def last_answer(record: DeliveryRecord) -> str:
     """
-    Return the HTTP status of the last attempt, or the reason why there was no answer, or `-` before the first attempt.
+    Return the HTTP status of the last attempt, or the reason if it got no answer. Return `-` before the first attempt.
     """
     if not record.log:
         return "-"
@@ -58,9 +58,9 @@ def redeliver_all(
     ids: Sequence[str] | None, receiver: str | None, since: str | None, *, dead: bool, as_json: bool
 ) -> int:
     """
-    Send deliveries again: those with the given ids, those to a receiver since a time, or all dead deliveries.
+    Redeliver the deliveries with the given ids, or all deliveries that `receiver`, `since` and `dead` select.
 
-    Print the outcome of each, and return the exit code: 2 if an id is unknown, 1 if a delivery's job is no longer on
+    Print the outcome of each delivery. Return exit code 2 if an id is unknown, 1 if a delivery's job is no longer on
     record, else 0.
     """
     if bool(ids) == bool(receiver or dead):

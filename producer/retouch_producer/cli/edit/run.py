@@ -42,10 +42,10 @@ class EditCommand:
 
 def run_edit(command: EditCommand) -> int:
     """
-    Enqueue one edit, and save its result unless the command does not wait. Return exit code 0, or 130 after Ctrl-C.
+    Enqueue one edit, wait for its end, and save the result. Return exit code 0, or 130 after Ctrl-C.
 
-    If the job ends without an image, raise the job's error; with `as_json`, print the job and return 1 instead. An
-    invalid request raises an error before anything is stored or enqueued.
+    If the command does not wait, print the job instead. If the job ends without an image, raise the job's error. With
+    `as_json`, print the job and return 1 instead of raising. If the request is invalid, nothing is stored or enqueued.
     """
     output_file.check_target(command.out)
     prompt = sys.stdin.read() if command.prompt == "-" else command.prompt
@@ -111,7 +111,7 @@ def charges_line(charges: ChargeSummary) -> str:
     """
     Return the number of a job's charges as text: `1`, or `1 to 2` if the exact number is not known.
 
-    The text has the amount if a price is set.
+    If a price is set, the text also has the highest possible amount.
     """
     certain, possible = charges["certain"], charges["possible"]
     count = f"{possible:g}" if certain == possible else f"{certain:g} to {possible:g}"

@@ -1,4 +1,4 @@
-"""Lists jobs. Cancels and replays them, and prints the outcome of each on a line."""
+"""Lists, cancels and replays jobs. Prints the outcome of each job on a line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def _job_row(record: JobRecord) -> tuple[object, ...]:
 
 
 def cancel_jobs(ids: Sequence[str], *, as_json: bool) -> int:
-    """Cancel jobs, print each outcome, and return the exit code: 2 if an id is unknown, 1 if a job had ended before."""
+    """
+    Cancel jobs and print each outcome. Return exit code 2 if an id is unknown, 1 if a job had ended before, else 0.
+    """
     with open_context() as context:
         outcomes = {job: _cancel(context, job) for job in parsing.ids(ids)}
     print_outcomes(outcomes, as_json)
@@ -67,9 +69,8 @@ def replay_jobs(ids: Sequence[str] | None, since: str | None, *, failed: bool, d
     """
     Replay the jobs with the given ids, or all jobs that failed since a time. With `dry_run`, replay nothing.
 
-    Print the outcome and the possible cost of each job, and return the exit code. Once a tenant's backlog is full, the
-    remaining jobs of this tenant are not replayed, and their number is printed. Jobs of other tenants are still
-    replayed.
+    Print the outcome and the possible cost of each job, and return the exit code. If a tenant has no room, leave its
+    other jobs as they are, and print their number. Jobs of other tenants are still replayed.
     """
     if failed == bool(ids) or (since and not failed):
         raise UsageError("expected either ids, or --failed with an optional --since")
@@ -92,8 +93,7 @@ def _replay(context: CommandContext, job: str, full: dict[str, QueueFull], *, dr
     """
     Replay one job and return its outcome.
 
-    The keys of `full` are the tenants without room, and each value is the error of the tenant's first refused job. If
-    the job's tenant has no room, this function adds the tenant to `full`.
+    `full` maps each tenant without room to the error that refused its job. If this job is refused, add its tenant.
     """
     record = next(iter(context.records([job])), None)
     if record is None:

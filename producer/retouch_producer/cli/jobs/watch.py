@@ -25,9 +25,9 @@ PrintEvent = Callable[[Event], None]
 
 def watch_jobs(ids: Sequence[str], *, as_json: bool) -> int:
     """
-    Print past and future events of jobs until all have ended.
+    Print past and future events of jobs until all have ended. Raises `UnknownJob`.
 
-    Return the exit code: 0 if all succeeded, 1 if one did not, 130 after Ctrl-C.
+    Return exit code 0 if all jobs succeeded, 1 if a job did not, or 130 after Ctrl-C.
     """
     print_event = _event_printer(as_json)
     with open_context() as context:
@@ -54,9 +54,9 @@ def _catch_up(
     context: CommandContext, job: str, following: dict[str, int], ended: dict[str, str], print_event: PrintEvent
 ) -> None:
     """
-    Print the new events of a job. If it has ended, move it from `following` to `ended`.
+    Print the new events of a job. If the job has ended, move it from `following` to `ended`.
 
-    `following` maps jobs to the sequence number of the last printed event, `ended` maps jobs to their final state.
+    `following` maps a job to the sequence number of its last printed event. `ended` maps a job to its final state.
     """
     events, is_final = context.events(job, following[job])
     for event in events:
@@ -72,7 +72,7 @@ def watch_all(*, as_json: bool) -> int:
     """
     Print all new events until Ctrl-C, and return exit code 0.
 
-    At a terminal, without `as_json`, show the lanes and the latest events instead.
+    At a terminal, show the lanes and the latest events instead, unless `as_json` is set.
     """
     with open_context() as context:
         try:
@@ -90,7 +90,9 @@ def watch_all(*, as_json: bool) -> int:
 
 
 def events_of_all(context: CommandContext) -> Iterator[Event | None]:
-    """Yield events of all jobs as they happen, and None after each read of the feed, so that a display can refresh."""
+    """
+    Yield the events of all jobs as they happen. After each read of the feed, yield None, so that a display can refresh.
+    """
     cursor, _ = context.news(None)
     while True:
         newest, jobs = context.news(cursor)

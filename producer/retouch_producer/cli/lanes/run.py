@@ -44,8 +44,8 @@ def failure_text(failing: FailingReceiver) -> str:
     """
     Return one line about a failing receiver.
 
-    The line has the time since the first failure, the reason, the numbers of failures and of waiting deliveries, and
-    the time of the next attempt.
+    The line has the time of the first failure, the reason, the number of failures, the number of waiting deliveries,
+    and the time of the next attempt.
     """
     next_attempt = f"next attempt {ago(failing.next_at)}" if failing.next_at else "no attempt is scheduled"
     counts = f"{failing.failures} failures, {failing.waiting} waiting"

@@ -38,7 +38,7 @@ def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
 
 
 def list_receivers(tenant: str, limit: int, *, show_secret: bool, as_json: bool) -> None:
-    """Print up to `limit` receivers of a tenant ("" for all tenants). Print their secrets only with `show_secret`."""
+    """Print up to `limit` receivers of a tenant, or of all tenants if `tenant` is empty. Secrets need `show_secret`."""
     failing = dict[str, FailingReceiver]()
     with open_context() as context:
         found = list(islice(context.connections.receivers.all(tenant), limit))
@@ -98,9 +98,7 @@ def remove(identity: str, *, as_json: bool) -> None:
 
 
 def send_test(identity: str, *, as_json: bool) -> int:
-    """
-    Send a signed test event and print the receiver's answer. Return exit code 0 if its status is 2xx, else 1.
-    """
+    """Send a signed test event and print the receiver's answer. Return exit code 0 if the answer is 2xx, else 1."""
     from retouch_producer.webhook_tests import send_test_event
 
     with open_context() as context:

@@ -28,7 +28,7 @@ def show_stats(since: str | None, by: str | None, tenant: str | None, *, as_json
     """
     Print the statistics from `since` until now, as text or as one JSON document.
 
-    Raise `UsageError` if `by` is neither account nor tenant, or if it is account and a tenant is named.
+    Raise `UsageError` if `by` is neither account nor tenant. Also raise it if `by` is account and `tenant` is set.
     """
     if by is not None and by not in _BY:
         raise UsageError(f"--by: expected account or tenant, got {by[:40]!r}")

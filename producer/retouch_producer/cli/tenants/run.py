@@ -25,7 +25,7 @@ class LimitChanges:
 
 def set_limits(tenant: str, changes: LimitChanges, *, as_json: bool) -> None:
     """
-    Change the given limits of a tenant. Print all limits, and the calls of today's budget that are spent or reserved.
+    Change the given limits of a tenant. Print all limits, and how many calls of today's budget are spent and reserved.
     """
     with open_context() as context:
         tenants = TenantStore(context.connections.client)
@@ -50,8 +50,8 @@ def erase_all(tenant: str, *, yes: bool, as_json: bool) -> int:
     """
     Erase a tenant with `erase_tenant`, and print how many jobs and images were erased.
 
-    Return exit code 1 if some of the jobs are in flight; another call must erase these once they have ended. Else
-    return 0. Raises `UsageError` if `yes` is false.
+    Return exit code 1 if some of the jobs are in flight, else 0. After these jobs have ended, another call erases them.
+    Raises `UsageError` if `yes` is false.
     """
     if not yes:
         raise UsageError(

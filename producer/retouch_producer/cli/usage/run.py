@@ -22,9 +22,9 @@ def run_usage(
     by: str, tenant: str | None, since: str | None, bill: str | None, account: str | None, *, as_json: bool
 ) -> None:
     """
-    Print the sums of the ledger; with `bill`, print the comparison of the ledger with the bill instead.
+    Print the sums of the ledger. With `bill`, print the comparison of the ledger with the bill instead.
 
-    Raise `UsageError` if options for the sums and options for the comparison are given together.
+    Raise `UsageError` if options for the sums are mixed with options for the comparison.
     """
     if bill is None:
         if account is not None:

@@ -1,7 +1,7 @@
 """
 Serves tenants that use much of the gateway in a process of their own.
 
-All requests of a process share one interpreter. A tenant with thousands of requests would make all other tenants slow.
-So the gateway measures what each tenant uses (`http/tenant_load.py`). As long as a tenant is busy, the gateway hands
-the tenant's connections to a second process with little priority (`handover.py`, `../second_process.py`).
+All requests of a process share one interpreter, so a tenant with thousands of requests would make all other tenants
+slow. The gateway measures how much each tenant uses (`http/tenant_load.py`). While a tenant is busy, the gateway hands
+the tenant's connections to a second process with low priority (`handover.py`, `../second_process.py`).
 """

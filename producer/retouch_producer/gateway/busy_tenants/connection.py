@@ -23,11 +23,12 @@ _LONG_LIST = re.compile(rb"[?&]limit=\d{3}")
 
 class MovableConnection(Http1Protocol):
     """
-    An HTTP/1.1 connection that can be handed over together with a request, as long as nothing was done for the request.
+    An HTTP/1.1 connection that can move to the second process together with a request.
 
-    It is handed over as soon as the head shows that the request would make other tenants slow. If that is found out
-    later, the application calls `move`: the key may be in the body or not known yet, and a tenant may become busy while
-    its request waits. A request that the client sent behind another one, before that was answered, is served here.
+    A connection can move only while nothing was done for the request. If the head shows that the request would make
+    other tenants slow, the connection moves at once. If the application finds this out later, it calls `move`. For
+    example, the key may be in the body, or the tenant may become busy while the request waits. If the client sends a
+    request before the previous one is answered, that request is served here.
     """
 
     second_process: ClassVar[SecondProcess]
@@ -66,7 +67,7 @@ class MovableConnection(Http1Protocol):
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Begin a request once its head is parsed, or let the connection leave."""
+        """Begin the request, or let the connection move to the second process."""
         if self._is_leaving:
             return
         if self.url.startswith(b"/metrics"):  # the numbers of this process
@@ -101,7 +102,8 @@ class MovableConnection(Http1Protocol):
 
     def move(self) -> bool:
         """
-        Hand the connection over together with the request that is being served; return whether this was possible.
+        Move the connection to the second process, with the request that is being served. Return whether this was
+        possible.
 
         Call this only if nothing was done for the request. After True, end the task of the request without an answer.
         """
@@ -117,7 +119,7 @@ class MovableConnection(Http1Protocol):
         return self._is_leaving
 
     def keep(self) -> None:
-        """Serve the request here, whatever happens."""
+        """Serve the request in this process. From now on, it cannot move."""
         self._received, self._may_move = bytearray(), False
 
     def _hand_over(self) -> None:
@@ -125,17 +127,19 @@ class MovableConnection(Http1Protocol):
         self.second_process.take(self)
 
     def _is_idle(self) -> bool:
-        """Return whether earlier answers were sent, to the last byte."""
+        """Return whether all earlier answers were sent completely."""
         is_answered = self.cycle is None or self.cycle.response_complete
         return is_answered and not self.transport.get_write_buffer_size()
 
     def refuse(self) -> None:
-        """End the connection, unless it moves: the other process parses the same bytes."""
+        """
+        Refuse a wrong request. If the connection moves, do nothing, since the other process parses the same bytes.
+        """
         if not self._is_leaving:
             super().refuse()
 
     def _should_move(self) -> bool:
-        """Return whether the request would make other tenants slow, as far as its head shows."""
+        """Return whether the head shows that the request would make other tenants slow."""
         headers = dict(self.headers)
         scheme, _, secret = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer":
@@ -163,12 +167,12 @@ class MovableConnection(Http1Protocol):
         return descriptor
 
     def leave(self) -> None:
-        """Close the file descriptor; the connection lives on in the process that has a copy of it."""
+        """Close the file descriptor of this process. The other process has a copy, so the connection stays open."""
         self.connections.discard(self)
         self.transport.abort()
 
     def stay(self) -> None:
-        """Serve the request in this process: parse it anew."""
+        """Parse the received bytes anew, and serve the request in this process."""
         if self.transport.is_closing():
             return
         self.parser = httptools.HttpRequestParser(self)
@@ -183,9 +187,9 @@ def movable_connection(
     second_process: SecondProcess, slows_others: Callable[[str | None, bool], bool], key_cache: KeyCache
 ) -> type[MovableConnection]:
     """
-    Return the class of connections whose requests move to this process if `slows_others` is true.
+    Return a class of connections. A request moves to the second process if `slows_others` returns True.
 
-    `slows_others` gets the tenant of a request, "" if it is not known yet, and whether the request is large.
+    `slows_others` gets the tenant of the request, or None if it is not known yet, and whether the request is large.
     """
     bound = {"second_process": second_process, "slows_others": staticmethod(slows_others), "key_cache": key_cache}
     return type("MovableConnection", (MovableConnection,), bound)

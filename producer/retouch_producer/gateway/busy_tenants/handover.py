@@ -1,4 +1,4 @@
-"""The gateway's side of its second process: starts it when it is first needed, and hands connections to it."""
+"""Starts the gateway's second process when it is first needed, and hands connections to it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ log = logging.getLogger("retouch.gateway")
 
 
 class Report(TypedDict):
-    """What the second process did since its last report: seconds by tenant, and answers by route and status."""
+    """
+    A report of the second process: the seconds of each tenant, and the answers by route and status, since the last
+    report.
+    """
 
     used: list[tuple[str, float]]
     answers: list[tuple[str, int, int]]
@@ -43,7 +46,7 @@ class Report(TypedDict):
 
 class Movable(Protocol):
     """
-    A connection with a request of a busy tenant. A part of the request was received, and nothing was done for it yet.
+    A connection with a request of a busy tenant. A part of the request was received, but nothing was done for it yet.
     """
 
     def received(self) -> bytes:
@@ -53,7 +56,7 @@ class Movable(Protocol):
         """Return the file descriptor of the connection; -1 if the client has closed it."""
 
     def leave(self) -> None:
-        """Close this process' side of the connection, which lives on in the other process."""
+        """Close the connection in this process. It stays open in the other process."""
 
     def stay(self) -> None:
         """Serve the request in this process."""
@@ -61,20 +64,21 @@ class Movable(Protocol):
 
 class SecondProcess:
     """
-    A process that serves one request on each connection that it is given, and then closes the connection.
+    A process that gets connections from the gateway. It serves one request on each connection, and then closes the
+    connection.
 
     The gateway and the process share a pair of sockets, the channel. For each connection, the gateway sends one byte
-    with two file descriptors: the connection, and a file with the bytes that the gateway has received on it. The
-    process sends lines of JSON: what tenants used, and how many answers it gave. If the gateway closes the channel or
-    dies, the process lets open requests end, and then ends.
+    with two file descriptors. One is the connection, the other is a file with the bytes that the gateway has received.
+    The process sends reports as lines of JSON. If the gateway closes the channel or dies, the process lets open
+    requests end, and then ends.
 
     Failure policy: the gateway keeps a connection that cannot be handed over. It keeps all connections on systems other
     than Linux, and while the second process has not reported for three seconds. If the second process has ended, the
-    gateway starts it again when it is next needed, ten seconds after its last start at the earliest.
+    gateway starts it again when it is next needed, ten seconds after the last start at the earliest.
     """
 
     def __init__(self, load: TenantLoad, answers: Counter[tuple[str, int]]) -> None:
-        """`load` and `answers` also get what the second process reports."""
+        """The work of the second process is added to `load` and `answers`."""
         self._load, self._answers = load, answers
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -85,8 +89,7 @@ class SecondProcess:
 
     def take(self, connection: Movable) -> None:
         """
-        Move a connection to the second process once the process is ready. If it does not become ready, let the
-        connection stay.
+        Move a connection to the second process once the process is ready. If that takes too long, the connection stays.
         """
         if self._channel is not None and _is_closed(self._channel):
             self._note_end()
@@ -98,7 +101,9 @@ class SecondProcess:
             self._hand_over_waiting()
 
     def _start(self) -> bool:
-        """Start the process unless it was started a moment ago; return whether it was started."""
+        """
+        Start the process, and return True. Return False if that is impossible, or was done less than ten seconds ago.
+        """
         if time.monotonic() < self._started_at + _START_AGAIN_AFTER_S or not hasattr(os, "memfd_create"):
             return False
         self._started_at = time.monotonic()
@@ -114,7 +119,7 @@ class SecondProcess:
         return True
 
     def _run(self) -> socket.socket:
-        """Run the process, and return this side of the channel to it."""
+        """Run the process, and return the gateway's end of the channel."""
         channel, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", "retouch_producer.gateway.second_process", str(theirs.fileno())]
         with theirs:
@@ -130,8 +135,9 @@ class SecondProcess:
 
     def _watch(self) -> None:
         """
-        Look once a second whether the process is silent. If so, let the connections stay that wait for it; after long
-        silence, kill it.
+        Check once a second whether the process is silent. If so, let the waiting connections stay.
+
+        After 30 s of silence, kill the process.
         """
         silent_s = time.monotonic() - self._silent_from
         if silent_s >= 0:
@@ -146,7 +152,7 @@ class SecondProcess:
             connection.stay()
 
     def _hand_over_waiting(self) -> None:
-        """Pass the connections that wait to the process, in order, until it takes no more."""
+        """Pass the waiting connections to the process, in order, until the channel is full."""
         if self._channel is None or not self._is_ready:
             return
         loop = asyncio.get_running_loop()
@@ -160,7 +166,9 @@ class SecondProcess:
             loop.remove_writer(self._channel)
 
     def _hand_over(self, channel: socket.socket, connection: Movable) -> None:
-        """Pass a connection to the process, or let it stay. Raises `BlockingIOError` if the process takes none now."""
+        """
+        Pass a connection to the process, or let the connection stay. Raises `BlockingIOError` if the channel is full.
+        """
         if (descriptor := connection.fileno()) == -1:
             connection.stay()
             return
@@ -178,7 +186,7 @@ class SecondProcess:
             connection.leave()
 
     def _read(self) -> None:
-        """Read lines from the second process."""
+        """Add the reports that the second process has sent, or note that it has ended."""
         assert self._channel is not None
         try:
             data = self._channel.recv(_LINES_BYTES)
@@ -194,7 +202,7 @@ class SecondProcess:
             self._note(json.loads(line))
 
     def _note(self, report: Report) -> None:
-        """Add what the second process reports; its first report says that it is ready."""
+        """Add the numbers of a report. The first report shows that the process is ready."""
         self._silent_from = time.monotonic() + _SILENT_MOST_S
         for tenant, seconds in report["used"]:
             self._load.note(tenant, seconds)
@@ -222,7 +230,7 @@ class SecondProcess:
         self._channel, self._is_ready, self._lines = None, False, b""
 
     def let_end(self) -> None:
-        """Ask the process to end: it ends when its open requests have ended, or after three seconds."""
+        """Ask the process to end. It ends when its open requests have ended, or after three seconds."""
         self._disconnect()
         self._let_waiting_stay()
         self._started_at = float("inf")
@@ -242,7 +250,7 @@ def _lower_priority(process: int, niceness: int) -> None:
 
 
 def _is_closed(channel: socket.socket) -> bool:
-    """Return whether the other side has closed a channel, which the event loop may not have noticed yet."""
+    """Return whether the other side has closed a channel. The event loop may not have noticed this yet."""
     poll = select.poll()
     poll.register(channel, 0)
     return bool(poll.poll(0))

@@ -56,7 +56,9 @@ _calls = Snapshots["list[AccountPeriod]"](keep_s=5.0)
 
 @dataclass(frozen=True, slots=True)
 class AccountRow:
-    """One account. `is_sole` is true for the account that the settings make, which has no gates of its own."""
+    """
+    One account. If the settings name the only account, `is_sole` is true, and the account has no gates of its own.
+    """
 
     numbers: AccountNumbers
     is_sole: bool
@@ -87,9 +89,9 @@ class AccountRow:
 @dataclass(frozen=True, slots=True)
 class AccountPeriod:
     """
-    The calls of an account in a period that ends now, and the numbers of their answers by class.
+    The calls of an account in a period that ends now. `answers` has the number of answers of each class.
 
-    `p50` and `p95` are percentiles of the calls' latencies in seconds, None if there were no calls.
+    `p50` and `p95` are percentiles of the latency in seconds, or None if there were no calls.
     """
 
     name: str

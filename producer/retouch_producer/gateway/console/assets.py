@@ -24,7 +24,9 @@ class Asset:
 
 @cache
 def asset(name: str) -> Asset | None:
-    """Return a file of the folder `static`, or None when there is no such file of a known type."""
+    """
+    Return a file of the folder `static`. Return None if there is no file of this name, or if its type is not known.
+    """
     stem, _, suffix = name.rpartition(".")
     if not stem or "/" in name or suffix not in _TYPES or not (_FOLDER / name).is_file():
         return None

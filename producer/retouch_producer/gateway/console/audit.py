@@ -40,7 +40,9 @@ class AuditFilters(BaseModel):
     cursor: str = ""
 
     def address(self, **changes: str) -> str:
-        """Return the address of the page with some filters changed: its first page, unless `changes` has a cursor."""
+        """
+        Return the address of the page with some filters changed. It is the first page unless `changes` has a cursor.
+        """
         given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
         return f"/console/audit?{urlencode(given)}" if given else "/console/audit"
 
@@ -81,11 +83,7 @@ def show_audit(
 
 
 def details_of(line: AuditLine) -> Iterator[Detail]:
-    """
-    Yield the details of a line of the audit: everything except its time, actor and action.
-
-    The most important detail is first.
-    """
+    """Yield the details of a line of the audit, the most important first. Time, actor and action are left out."""
     order = ("bulk", "ids", "query", "lane", "outcome", "outcomes", "preview")
     names = sorted(line.details, key=lambda name: order.index(name) if name in order else len(order))
     for name in names:

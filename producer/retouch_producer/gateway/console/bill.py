@@ -32,7 +32,7 @@ class BillRoute(ConsoleRoute):
     """
     A route whose form may have a bill, as pasted text or as a file.
 
-    The form may be three times as long as a bill, since a form encodes some bytes of pasted text as three bytes.
+    The form may be three times as long as a bill, since one byte of pasted text may take three bytes in a form.
     """
 
     form_most = 3 * BYTES_MOST + 16 * 1024
@@ -114,7 +114,7 @@ def _page(
 
 
 def _shown(days: list[ComparedDay]) -> list[ComparedDay]:
-    """Return all days. If there are more than 400, return only those that differ, and at most 400 of them."""
+    """Return all days. If there are more than 400, return the first 400 days that differ from the ledger."""
     return (
         days if len(days) <= DAYS_SHOWN_MOST else [day for day in days if day.findings != ["agrees"]][:DAYS_SHOWN_MOST]
     )

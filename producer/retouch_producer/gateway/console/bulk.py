@@ -65,9 +65,9 @@ class BulkForm(BaseModel):
 
 class ConfirmedForm(BulkForm):
     """
-    The form that a person confirmed: the frozen query, and the numbers of the preview.
+    The form that a person confirmed, with the query and the numbers of the preview.
 
-    `once` is a token: two forms with the same token start only one run.
+    `once` is a token. Two forms with the same token start only one run.
     """
 
     jobs: int = 0
@@ -156,8 +156,8 @@ def start(
     """
     Start the run that was confirmed.
 
-    Failure policy: more jobs may match now than at the preview. If the run would act on more jobs or cost more than was
-    confirmed, it is not started, and the page shows the new preview.
+    Failure policy: more jobs may match now than at the preview. If a new number is above the confirmed one, no run is
+    started, and the page shows the new preview.
     """
     asked = form.request(visitor)
     bulk = dependencies.connections.bulk

@@ -10,7 +10,7 @@ from retouch_producer.gateway.dependencies import Dependencies
 
 
 def actor_of(key: ApiKey) -> Actor:
-    """Return the owner of an API key in the form that the audit records, with `console` as surface."""
+    """Return the owner of an API key as an actor of the audit, with the surface `console`."""
     return Actor("console", key.id, key.name, key.role)
 
 

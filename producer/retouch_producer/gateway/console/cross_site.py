@@ -1,4 +1,4 @@
-"""Refuses a request that may change something if no page of this console sent it."""
+"""Refuses a request that may change something, unless a page of this console sent it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _SAFE = ("GET", "HEAD")
 
 def refuse_cross_site(request: Request) -> None:
     """
-    Raise `forbidden` for a request that may change something if no page of this console sent it.
+    Raise `forbidden` for a request that may change something, unless a page of this console sent it.
 
-    Browsers name the source of a request in `Sec-Fetch-Site`; browsers from before 2023 send only `Origin`. A request
-    with neither header is refused too, since every browser sends one of them, and programs use `/v1`.
+    Browsers name the source of a request in `Sec-Fetch-Site`. Browsers from before 2023 name it only in `Origin`. A
+    request with neither header is not from a browser. It is refused too, since programs use `/v1`.
     """
     if request.method not in _SAFE and not _is_own(request):
         detail = "the request did not come from a page of this console; nothing was done. Open the page and try again"
