@@ -1,8 +1,8 @@
 """
 The accounts of the endpoint, read from the TOML file that `RETOUCH_ACCOUNTS` names.
 
-The vendor counts quota, 429 answers and costs for each account. An account keeps its id when its key changes.
-Neither the file nor an `Account` contains a key: both name the file or the variable from which a worker reads the key.
+The vendor counts quota, 429 answers and costs for each account. An account keeps its id when its key changes. The TOML
+file never contains a key. It names another file or an environment variable, from which a worker reads the key.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Account:
     """
     One account of the endpoint, without its key.
 
-    `key_file` is an absolute path. Both `key_file` and `key_env` are empty for the account that is made from the
-    settings. `limit` is the number of requests that may be in flight, or `auto`. `calls_per_day` 0 and `rate_per_s` 0
-    mean no bound. Workers use accounts of a lower `tier` first; accounts of one tier share the work in proportion to
-    their `weight`. `tenants` are the owners of the account; all tenants share an account without owners.
-    `shared_fallback` says when jobs of these owners may go to shared accounts.
+    The key is in the file `key_file` (an absolute path) or in the environment variable `key_env`. Both are empty for
+    the account that is made from the settings. `limit` is the number of requests that may be in flight, or `auto`. With
+    0, `calls_per_day` and `rate_per_s` set no bound. Workers use accounts of a lower `tier` first. Accounts of one tier
+    share the work in proportion to their `weight`. `tenants` own the account; an account without owners is shared by
+    all tenants. `shared_fallback` says when jobs of the owners may go to shared accounts.
     """
 
     id: str
@@ -64,9 +64,9 @@ class Account:
 
 def accounts_of(settings: Settings) -> list[Account]:
     """
-    Return the accounts in the order of the accounts file. If the settings name no file, return one account `default`.
+    Return the accounts in the order of the accounts file.
 
-    The account `default` has the values of the settings.
+    If the settings name no file, return one account `default` with the values of the settings.
     """
     if settings.accounts:
         return read_accounts(settings.accounts, settings)
@@ -151,9 +151,7 @@ def _faults_of_table(place: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _nearest(name: str) -> str:
-    """
-    Return the end of a message about an unknown field: it names the most similar known field, or else all known fields.
-    """
+    """Return the end of a message about an unknown field: the most similar known field, or all known fields."""
     import difflib
 
     near = difflib.get_close_matches(name, _FIELDS, 1)

@@ -2,8 +2,8 @@
 Rules for the addresses that a user may make us call: for the text of a URL, and for the IP addresses of its host.
 
 A URL that a user supplies is checked twice. When a request is accepted, `fault_of` checks the text, without network
-access. When we connect, `resolve` looks the host up once and vets every address, and the caller connects to a vetted
-address. The caller must not look the host up again: a second lookup could return another address, which was not vetted.
+access. When we connect, `resolve` looks the host up once and vets all its addresses. The caller then connects to one of
+these addresses. A second lookup is not allowed, since it could return an address that was not vetted.
 
 `networks` are CIDR texts (setting `dangerous_allow_private_networks`). Inside these networks every address and port is
 allowed. Messages never contain the URL; they may contain an IP address.
@@ -95,9 +95,8 @@ def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLO
     """
     Return a message about the first fault in the text of a URL that a user supplied, or None. No name is looked up.
 
-    With any `networks`, a name is accepted even if it looks private or has an unusual port, since the address that it
-    resolves to is vetted when we connect. The name `localhost` is accepted only if a loopback address is inside
-    `networks`.
+    If there are `networks`, names that look private and unusual ports are accepted, since the address is vetted when we
+    connect. The name `localhost` is accepted only if `networks` have a loopback address.
     """
     parts = split(url)
     if isinstance(parts, str):
@@ -145,9 +144,9 @@ def resolve(
     """
     Look a host up once, vet all its addresses, and return them.
 
-    The caller must connect to one of these addresses and must not look the host up again. With `networks=None` no
-    address is vetted; this is for hosts that the operator set. Raises `AddressRefused` for an address outside
-    `networks` if it is private or if `port` is not one of `ports`. Raises `OSError` if the name does not resolve.
+    The caller must connect to one of these addresses and must not look the host up again. Each address must be inside
+    `networks`, or be public with a `port` in `ports`; otherwise `AddressRefused` is raised. If `networks` is None, no
+    address is vetted; this is for hosts that the operator set. Raises `OSError` if the name does not resolve.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     answers = [(family, str(sockaddr[0]), sockaddr) for family, _, _, _, sockaddr in found]

@@ -34,7 +34,7 @@ class Options:
     """
     The options of a job: how it runs, and who gets its events. `None` stands for the default from the settings.
 
-    `priority` is `high`, `normal` or `low`: a job with `high` is treated as ten minutes older, a job with `low` as ten
+    `priority` is `high`, `normal` or `low`. A `high` job is treated as ten minutes older, and a `low` job as ten
     minutes younger. `deadline_s` is counted from the time of enqueueing. `webhook` is a URL, and `callback` is an
     allow-listed Celery task. Both get the final events and the events that `events` names. Every event contains the
     `tags`.
@@ -67,9 +67,9 @@ class ResolvedOptions:
 
 def resolve_options(options: Options, settings: Settings, receiver: Callable[[str, str], str]) -> ResolvedOptions:
     """
-    Check options and return them with the defaults of the settings; `receiver(tenant, url)` returns a receiver's id.
+    Check options, and return them with the defaults of the settings.
 
-    Raises `InvalidEdit`, which names every fault.
+    `receiver(tenant, url)` must return the id of a receiver. Raises `InvalidEdit`, which names every fault.
     """
     if faults := _option_faults(options, settings):
         raise InvalidEdit(faults)
@@ -175,7 +175,8 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
     """
     Return one error for all requests that were refused, or None if no request was refused.
 
-    It is `InvalidEdit` if any request has faults, else `IdempotencyConflict`, else `QueueFull`, else the first error.
+    Of several errors, the first in this order is returned: `InvalidEdit`, `IdempotencyConflict`, `QueueFull`, any other
+    error.
     """
     errors = [(place, result.error) for place, result in enumerate(results) if result.error]
     if not errors:
@@ -195,9 +196,10 @@ def enqueue_error(results: Sequence[EnqueueResult]) -> Exception | None:
 
 def _faults_of(error: Exception, place: int, count: int) -> list[tuple[str, str]]:
     """
-    Return the faults that an `InvalidEdit` names, as (field, message); return an empty list for any other error.
+    Return the faults of an `InvalidEdit` as (field, message). For any other error, return an empty list.
 
-    `place` is the index of the edit. If there are several edits (`count`), each field contains it: `edits[3].prompt`.
+    `place` is the index of the edit among `count` edits. If `count` is above 1, the field has the form
+    `edits[3].prompt`.
     """
     if not isinstance(error, InvalidEdit):
         return []
@@ -244,8 +246,7 @@ def _option_faults(options: Options, settings: Settings) -> list[tuple[str, str]
 
 def _bound(name: str, value: object, most: float) -> list[tuple[str, str]]:
     """
-    Return an empty list for None and for a number above 0 and at most `most`. Return [(name, message)] for any other
-    value.
+    Return [] for None and for a number above 0 and at most `most`. For any other value, return [(name, message)].
 
     Only `deadline_s` may have a fraction.
     """

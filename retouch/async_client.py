@@ -124,7 +124,7 @@ class AsyncEditQueue:
         priority: Priority | None = None,
         dead: bool = False,
     ) -> Preview:
-        """Return how many jobs `bulk` would act on, and what that would cost; see `EditQueue.bulk_preview`."""
+        """Return the number of jobs on which `bulk` would act, and the cost; see `EditQueue.bulk_preview`."""
         ask = BulkAsk(action, query, tenant, priority, dead)
         return await self._transport.bulk.preview(ask)
 

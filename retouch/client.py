@@ -34,10 +34,9 @@ class EditQueue:
     The client of a backend that enqueues edits. Threads may share it; make one per process.
 
     `EditQueue()` reads its settings from the environment (`RETOUCH_…`). `EditQueue("redis://…")` uses a Redis, and
-    `EditQueue("https://…", api_key="rtk_…")` a gateway, with the same results and errors. Keyword arguments override
-    settings from the environment. The audit records `surface` with each change that this process makes. Nothing
-    connects before the first call, which also imports most of what a client needs. Wrong settings raise `SettingsError`
-    here.
+    `EditQueue("https://…", api_key="rtk_…")` uses a gateway; results and errors are the same. Keyword arguments
+    override settings from the environment. The audit records `surface` with each change that this process makes. Wrong
+    settings raise `SettingsError` here. The first call connects, and also imports most of what a client needs.
     """
 
     def __init__(
@@ -88,12 +87,12 @@ class EditQueue:
 
     def enqueue_many(self, edits: Iterable[EditRequest], **options: Unpack[JobOptions]) -> list[Job]:
         """
-        Enqueue many edits, many in each round trip, and return their jobs in order.
+        Enqueue many edits in few round trips, and return their jobs in order.
 
-        An item is an `Edit`, or an `Edit` with options of its own, which replace the common ones. If one item is
-        invalid, none is enqueued, and `InvalidEdit` names its field as `edits[3].prompt`. An idempotency key that was
-        used for a different request raises `IdempotencyConflict`, and a tenant without room raises `QueueFull`. In both
-        cases the other items are enqueued.
+        An item is an `Edit`, or a pair of an `Edit` and its own options, which replace the common options. If one item
+        is invalid, none is enqueued, and `InvalidEdit` names its field as `edits[3].prompt`. Raises
+        `IdempotencyConflict` if a key was used before for a different request, and `QueueFull` if a tenant has no room.
+        After these two errors, the other items are enqueued.
         """
         from retouch.handles import Job
 
@@ -134,9 +133,9 @@ class EditQueue:
         """
         Yield up to `limit` jobs, newest first.
 
-        `state` is the name of a state, or a query if it contains a colon; `query` narrows the list further. `tenant` is
-        the owner of the jobs; None means all tenants. Jobs that were enqueued before `since` (Unix seconds) are left
-        out.
+        `state` is the name of a state. If it contains a colon, it is a query. If `query` is given too, a job must match
+        both. `tenant` is the owner of the jobs; None means all tenants. Jobs that were enqueued before `since` (Unix
+        seconds) are left out.
         """
         from retouch.handles import Job
         from retouch.query import list_query
@@ -162,7 +161,7 @@ class EditQueue:
         dead: bool = False,
     ) -> Preview:
         """
-        Return how many jobs `bulk` would act on, and what that would cost; nothing is changed.
+        Return the number of jobs on which `bulk` would act, and the cost; nothing is changed.
 
         `action` is `cancel`, `replay`, `redeliver` or `priority` (with `priority="high"`, `"normal"` or `"low"`).
         `dead` limits `redeliver` to dead letters. `tenant` applies if the query names no tenant; None means all
@@ -229,10 +228,10 @@ class EditQueue:
 
     def redeliver(self, deliveries: Sequence[str]) -> dict[str, str]:
         """
-        Send deliveries again by hand; return {delivery id: `redelivered`, or the reason why nothing was done}.
+        Send deliveries again by hand, and return {delivery id: outcome}.
 
-        Reasons are `open` (the delivery is still under way), `gone` (its job is no longer on record, and nothing can be
-        sent) and `unknown`.
+        The outcome is `redelivered`, or the reason why nothing was sent: `open` (the delivery is still under way),
+        `gone` (its job is no longer on record) or `unknown`.
         """
         return {item: run_sync(self._transport.redeliver(item)) for item in deliveries}
 

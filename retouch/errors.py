@@ -64,12 +64,12 @@ class IdempotencyConflict(RetouchError):
 
 class QueueFull(RetouchError):
     """
-    A tenant has no room for a job, new or replayed; that job was not enqueued and nothing was charged.
+    A tenant has no room for a job, new or replayed. That job was not enqueued, and nothing was charged.
 
-    `reason` is `backlog` (too many jobs of the tenant wait for a slot or for their next attempt), `budget` (the
-    tenant's calls of today are spent or reserved) or `requests` (too many requests of the tenant are at the gateway at
-    once). Try again after `retry_after_s` seconds. If several edits were enqueued together, those that had room are
-    enqueued.
+    `reason` is `backlog`, `budget` or `requests`. `backlog`: too many jobs of the tenant wait for a slot or for their
+    next attempt. `budget`: the tenant's calls of today are spent or reserved. `requests`: too many requests of the
+    tenant are at the gateway at once. Try again after `retry_after_s` seconds. If several edits were enqueued together,
+    the edits that had room are enqueued.
     """
 
     def __init__(self, tenant: str, reason: str, refused: int, retry_after_s: float) -> None:
@@ -82,10 +82,10 @@ class QueueFull(RetouchError):
 
 class StoreUnavailable(RetouchError):
     """
-    Redis or the gateway did not answer in time, or Redis refuses writes for a while; the message says which, and why.
+    Redis or the gateway did not answer in time, or Redis refuses writes for a while. The message says which, and why.
 
-    If there was no answer, it is not known whether the last command was carried out. If Redis refused the command, it
-    was not carried out. Enqueueing again with the same idempotency key is safe.
+    If there was no answer, the last command may have been carried out. If Redis refused the command, it was not carried
+    out. Enqueueing again with the same idempotency key is safe.
     """
 
 

@@ -36,10 +36,10 @@ async def next_page(
     client: AnyClient, after: str, wait_s: float = _BLOCK_MS / 1000, count: int = _PAGE
 ) -> list[FeedEntry]:
     """
-    Return up to `count` entries of the feed that follow a cursor, oldest first; return an empty list for none.
+    Return up to `count` entries of the feed that follow a cursor, oldest first.
 
-    If there are none yet, wait up to `wait_s` seconds for one. `wait_s` must be below `redis_timeout_s`; a longer wait
-    would look like a Redis that does not answer.
+    If there are none yet, wait up to `wait_s` seconds for one, then return an empty list. `wait_s` must be below
+    `redis_timeout_s`. A longer wait would look like a Redis that does not answer.
     """
     # BLOCK 0 would wait for ever.
     page = await reply(client.xread({FEED: after}, count=count, block=max(1, int(wait_s * 1000))))

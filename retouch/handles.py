@@ -23,11 +23,11 @@ class ImageFacts:
     """
     The facts about an edited image that are known without reading it.
 
-    `size` is (width, height) in pixels, `bytes` the size of the file, `format` PNG, JPEG or WEBP. `index` is the
-    position of the image in `results`, from 0; there are several results if `extra` made the endpoint return several
-    images. `warnings` may contain `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The
-    first image may also have `output_missing:N`, for each index N whose image could not be downloaded, and
-    `outputs_beyond_16:N`, if the answer had N images.
+    `size` is (width, height) in pixels, `bytes` is the size of the file, and `format` is PNG, JPEG or WEBP. `index` is
+    the position of the image in `results`, from 0. `results` has several images if `extra` made the endpoint return
+    several. `warnings` may contain `flat_colour`, `same_as_input`, `flagged`, `odd_status` and `read_our_copy`. The
+    first image may have two more warnings. `output_missing:N` means that the image with index N could not be
+    downloaded. `outputs_beyond_16:N` means that the answer had N images.
     """
 
     job_id: str
@@ -129,10 +129,10 @@ class Job:
 
     def replay(self) -> str:
         """
-        Enqueue a failed or cancelled job again and return `replayed`; another call may have to be paid.
+        Enqueue a failed or cancelled job again and return `replayed`. Another call may have to be paid.
 
-        Return `open` for a job that has not ended, and `succeeded` for a job that has succeeded; such a job stays as it
-        is. Raises `QueueFull` if the tenant has no room.
+        Any other job stays as it is: return `open` if it has not ended, and `succeeded` if it has succeeded. Raises
+        `QueueFull` if the tenant has no room.
         """
         return run_sync(self._transport.replay(self.id))
 

@@ -43,12 +43,12 @@ class Processing:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """
-    The image is paid for: the attempt must download it from the first of `urls` that yields it, and never POST.
+    The image is paid for: the attempt must download the image, and must never POST.
 
-    `more` has the URLs of each further image of the answer. `brought` has an entry (position from 0, stored image) for
-    each image that needs no further attempt; the image is None if it was rejected. `beyond` is 0, or the number of
-    images in the answer if it was more than `OUTPUTS_MOST`. `flagged` is true if the endpoint marked an image as not
-    safe for work.
+    `urls` all lead to the first image, and are tried in order. `more` has the URLs of each further image of the answer.
+    `brought` has an entry (position from 0, stored image) for each image that needs no further attempt; the stored
+    image is None if the image was rejected. `beyond` is the number of images in the answer if it is above
+    `OUTPUTS_MOST`, else 0. `flagged` is true if the endpoint marked an image as not safe for work.
     """
 
     urls: tuple[str, ...]
@@ -75,11 +75,11 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class ImageUnavailable:
     """
-    The image is paid for but could not be downloaded or stored this time; `message` says why.
+    The image is paid for but could not be downloaded or stored this time. `message` says why.
 
-    `our_store_failed` is true if the image was downloaded and our own store did not take it, so another POST would not
-    help. `images` are the stored images of the same answer; if the missing image never comes, the job succeeds with
-    them.
+    If `our_store_failed` is true, our own store did not take the downloaded image, so another POST would not help.
+    `images` are the stored images of the same answer. If the missing image never comes, the job succeeds with these
+    images.
     """
 
     message: str
@@ -100,7 +100,7 @@ class Refused:
     The endpoint accepted nothing, charged nothing, and would refuse the job again: bad key, no credits, bad input.
 
     `retry_with_copy` is true if the endpoint could not read the picture but may be able to read our copy. `of_account`
-    is true if the endpoint would refuse every job of this account, and if no text in the job can have caused this
+    is true if the endpoint would refuse every job of this account. It is false if a text in the job may have caused the
     answer.
     """
 
@@ -113,9 +113,9 @@ class Refused:
 @dataclass(frozen=True, slots=True)
 class Busy:
     """
-    The endpoint accepted nothing for now; the job waits for `wait_s` seconds.
+    The endpoint accepts nothing for now, and the job waits for `wait_s` seconds.
 
-    `code` is `queue_full`, `spam_filter`, or `endpoint_unreachable` if no byte could be sent.
+    `code` is `queue_full` or `spam_filter`. It is `endpoint_unreachable` if no byte could be sent.
     """
 
     code: str
@@ -138,10 +138,9 @@ class AccountRefused:
 @dataclass(frozen=True, slots=True)
 class Failed:
     """
-    The endpoint tried and failed; this is treated as not charged.
+    The endpoint tried and failed, which counts as not charged.
 
-    `seen_by_poll` is true if a poll for an earlier POST returned this answer, so another poll for that POST would yield
-    nothing.
+    `seen_by_poll` is true if a poll returned this answer. Another poll for the same POST would yield nothing.
     """
 
     message: str
@@ -245,12 +244,12 @@ class Fail:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """
-    The job waits without a slot.
+    The job waits for `delay_s` seconds without a slot.
 
     `refund` is true if this attempt does not count. Waits for a paid answer are limited in number; `counts_as_wait` is
-    true if this wait counts as one of them. `drop_checkpoint` is true if the next attempt must POST again. `moves` is
-    true if nothing was charged and another account may take the job. The job then goes to another account at once, and
-    avoids the present account for `delay_s`. If no account takes it, the job waits.
+    true if this wait is one of them. `drop_checkpoint` is true if the next attempt must POST again. `moves` is true if
+    nothing was charged and another account may take the job. The job then goes to another account at once, and avoids
+    the present account for `delay_s` seconds. If no account takes it, the job waits.
     """
 
     delay_s: float

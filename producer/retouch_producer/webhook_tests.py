@@ -18,7 +18,7 @@ def send_test_event(receiver: Receiver, private_networks: tuple[str, ...]) -> Do
     """
     Send a signed test event and return a report with the receiver's answer; `accepted` is true for a status 2xx.
 
-    Like every event it is sent over a session that vets addresses. `private_networks` are those of the settings.
+    As for every event, the addresses of the receiver are vetted. They must be public or inside `private_networks`.
     """
     with make_session(private_networks, _CONNECTIONS) as session:
         answer = post_webhook(session, receiver, f"evt_test_{secrets.token_hex(8)}", _test_event(receiver))

@@ -37,10 +37,10 @@ __all__ = [
 
 def open_blobs(store_url: str, public_url: str, sign: Sign | None = None) -> BlobStore:
     """
-    Open and return the store at a URL such as that in `RETOUCH_STORE_URL`: `file:///folder` or `s3://bucket/prefix`.
+    Open and return the store at a URL such as `file:///folder` or `s3://bucket/prefix`.
 
-    `sign` signs the links that lead through the gateway: links to files of a folder, and links to thumbnails. Links to
-    images in a bucket lead to S3 and do not use `sign`.
+    `sign` signs links through the gateway: links to files in a folder, and links to thumbnails. Links to images in a
+    bucket go to S3 and do not use `sign`.
 
     Raises `BlobError` for any other URL, for a folder that cannot be made, and if the `s3` extra is missing.
     """

@@ -2,8 +2,8 @@
 A blob store in a folder, for one machine or a shared file system; the gateway serves its files under `/files/`.
 
 A file is written under `.partial/`, flushed to disk and then renamed, so a file with its final name is always whole. If
-a process dies while it writes, its file stays under `.partial/`. Opening the store removes files there that are older
-than an hour.
+a process dies during a write, a part of a file stays under `.partial/`. When a store is opened, it removes files there
+that are older than an hour.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _ADVICE = {
 
 class FileBlobs:
     """
-    A `BlobStore` in `folder`, which is made if it is missing. `public_url` and `sign` are used for its `GatewayLinks`.
+    A `BlobStore` in `folder`, which is made if it is missing. `public_url` and `sign` are for the links to the blobs.
 
-    With `durable=False` the operating system decides when to flush, which is faster; a power cut may then lose recent
+    With `durable=False`, the operating system decides when to flush. This is faster, but a power cut may lose recent
     files.
     """
 
@@ -56,10 +56,10 @@ class FileBlobs:
 
     def put_as(self, name: str, data: bytes) -> None:
         """
-        Store bytes under a name. A blob never has only a part of its bytes.
+        Store bytes under a name. A reader never gets a part of a blob.
 
-        Failure policy: an error is raised even if only the folder could not be flushed. The blob can then be read, but
-        a power cut may remove its name. Storing it again is safe.
+        Failure policy: if only the folder cannot be flushed, an error is raised although the blob can be read. A power
+        cut may then remove its name. Storing the blob again is safe.
         """
         target = self._path(name)
         partial = self._partial / f"{target.name}.{secrets.token_hex(8)}"
@@ -94,8 +94,8 @@ class FileBlobs:
         """
         Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
-        Failure policy: bytes that were just written must stay. They are lost in one case: another process writes the
-        same blob just before the first of the two moves below, and this process is killed before the second.
+        Failure policy: bytes that were just written stay, except in one case. They are lost if another process writes
+        the blob just before the first move below, and this process is killed before the second move.
         """
         target, before = self._path(name), time.time() - idle_s
         aside = self._partial / f"{target.name}.{secrets.token_hex(8)}"
@@ -139,9 +139,7 @@ class FileBlobs:
         self._sync(target.parent)
 
     def _sync(self, folder: Path) -> None:
-        """
-        Flush a folder to disk. The folder has the names of its files, and flushing a file does not flush its name.
-        """
+        """Flush a folder to disk, with the names of its files. Flushing a file does not flush its name."""
         if self._durable:
             descriptor = os.open(folder, os.O_RDONLY)
             try:

@@ -41,7 +41,7 @@ class S3Blobs:
         return name
 
     def put_as(self, name: str, data: bytes) -> None:
-        """Store bytes under a name. A blob never has only a part of its bytes."""
+        """Store bytes under a name. A reader never gets a part of a blob."""
         with self._explained("write"):
             # In one request: a multipart upload that is not finished stays in the bucket and costs money.
             obstore.put(self._store, checked(name), data, use_multipart=False)

@@ -1,10 +1,10 @@
 """
 A total deadline for calls on blocking sockets. At the deadline the connection is shut down, whatever the peer does.
 
-A socket's timeout bounds a single read only. It does not end a call whose peer sends one byte per second, sends
-`100 Continue` without end, or hangs in the TLS handshake. Therefore one daemon thread per process shuts connections
-down, and the blocked call returns at once. The thread sleeps until the earliest deadline of the calls in flight. Its
-cost depends on the number of calls in flight, not on the number of calls per second.
+A socket's timeout bounds a single read only. It does not end a call whose peer sends one byte per second, sends `100
+Continue` without end, or hangs in the TLS handshake. Therefore one daemon thread per process shuts connections down at
+their deadlines, and the blocked call returns at once. The thread sleeps until the earliest deadline of the calls in
+flight.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class _Watchman:
 
 
 def _cut(deadline: Deadline) -> None:
-    """Shut the connection of a deadline down, so that a call which is blocked on it returns."""
+    """Shut the connection of a deadline down, so that the blocked call returns."""
     deadline.expired = True
     if deadline.descriptor is not None:
         with contextlib.suppress(OSError), socket.socket(fileno=deadline.descriptor) as connection:

@@ -1,10 +1,10 @@
 """
 Sessions that connect only to permitted addresses: they look a name up once, vet all its addresses, and use one of them.
 
-Every connection of urllib3 begins in `_new_conn`, also after a redirect or for a retry. Our connection classes override
-this method; `poolmanager.pool_classes_by_scheme` makes the pools use these classes. The Host header, SNI and the check
-of the certificate still use the name. A connection also knows the `Call` that it serves, and sets `Call.sent` before it
-sends the first byte of the request.
+urllib3 opens every connection in `_new_conn`, also after a redirect or for a retry. Our connection classes override
+this method. The pools use our classes, since `poolmanager.pool_classes_by_scheme` names them. The Host header, SNI and
+the check of the certificate still use the name. A connection also knows the `Call` that it serves, and sets `Call.sent`
+before it sends the first byte of the request.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ STATUSES_MOST = 20
 
 class Call:
     """
-    One request with its deadline; `sent` is whether any byte of it may have left this process.
+    One request with its deadline.
 
-    `sent` becomes True before the first byte is passed to the kernel. Until `connected` is called, `deadline` is the
-    time by which the connection must be established, TLS included; after that it is `total_at`, the deadline of the
-    whole call. Instants are those of `time.monotonic`.
+    `sent` becomes True before the first byte is passed to the kernel. At first, `deadline` bounds the connection, TLS
+    included. After a call of `connected`, `deadline` is `total_at`, the deadline of the whole call. Instants are those
+    of `time.monotonic`.
     """
 
     __slots__ = ("deadline", "sent", "total_at")
@@ -107,10 +107,10 @@ class _Bounded(http.client.HTTPResponse):
 
 class _Guarded(HTTPConnection):
     """
-    A connection that vets its address; the base class for HTTP and HTTPS.
+    The base class of HTTP and HTTPS connections that vet their address.
 
-    `networks` are private networks that the connection may reach too; each session has a subclass that sets them. None
-    means that no address is vetted; this is for hosts that the operator set.
+    `networks` are private networks that the connection may reach too. Each session has a subclass with its own
+    `networks`. If `networks` is None, no address is vetted; this is for hosts that the operator set.
     """
 
     response_class = _Bounded
@@ -153,7 +153,7 @@ class _Guarded(HTTPConnection):
 
     def request(self, *args: Any, **options: Any) -> None:
         """
-        Send head and body with one system call; a second call would take a tenth of the time of the whole exchange.
+        Send head and body with one system call. A second call would take a tenth of the time of the whole exchange.
         """
         self._gathered = []
         super().request(*args, **options)
@@ -244,9 +244,7 @@ class GuardedAdapter(HTTPAdapter):
 
 @cache
 def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """
-    Return the TLS context for a CA bundle, one for the whole process: reading a bundle takes 20 ms and a megabyte.
-    """
+    """Return the TLS context for a CA bundle. Each process reads a bundle once, which takes 20 ms and a megabyte."""
     context = create_urllib3_context()
     context.load_verify_locations(ca_file)
     return context
@@ -269,10 +267,10 @@ def make_session(
     Return a session that keeps up to `pool_size` connections per host. All threads of a process share one session of
     each kind.
 
-    With a sequence of `networks` the session is guarded, for addresses that users supply: it reaches the public
-    internet and these private networks (as CIDR). With `networks=None` no address is vetted; this is for hosts that the
-    operator set, such as the endpoint. `ca_file` is the bundle that certificates are checked with. Proxies and netrc of
-    the environment are ignored. Requests must go through `send` or `download`, which keep no cookies and never retry.
+    For addresses that users supply, pass `networks`, a sequence of private networks (CIDR). The session then reaches
+    only these networks and the public internet. For hosts that the operator set, such as the endpoint, pass None; no
+    address is vetted. `ca_file` is the bundle that certificates are checked with. Proxies and netrc of the environment
+    are ignored. Use the session only through `send` and `download`, which keep no cookies and never retry.
     """
     session = requests.Session()
     session.trust_env = False

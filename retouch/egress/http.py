@@ -2,12 +2,12 @@
 One HTTP exchange within a total deadline. Its result is a value: an `Answer`, or `Trouble` that says why there is none.
 
 This module uses only the connection pools of a `requests` session (`make_session`). The other parts of `requests`
-(preparing, hooks, cookies, redirects) take more time than the exchange and are not wanted here. Nothing is sent twice.
-Nothing that a peer does raises an exception.
+(preparing, hooks, cookies, redirects) take more time than the exchange and are not wanted here. No request is sent
+twice, and no peer can cause an exception.
 
-Failure policy: money depends on `Trouble.sent`. It is False only if no byte of the request was passed to the kernel,
-because the name, the vetting, the connection or the TLS handshake failed. If a kept connection had been closed by the
-peer, the request counts as sent.
+Failure policy: a request was not billed if `Trouble.sent` is False. It is False only if no byte of the request was
+passed to the kernel, because the name, the vetting, the connection or the TLS handshake failed. A request on a kept
+connection counts as sent, even if the peer had closed the connection.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ def send(
     admit: Callable[[int], bool] | None = None,
 ) -> Answer | Trouble:
     """
-    Send one request and return its answer, all within `timeout_s` seconds; a redirect is an answer like any other.
+    Send one request and return its answer, all within `timeout_s` seconds. A redirect is an answer like any other.
 
-    `json` is serialised, `data` is sent as it is. If the body of the answer is longer than `max_bytes`, the result is
-    `Trouble`; with `truncate`, the body is cut there instead. Before the body is read, `admit` is called with the
-    largest possible size of the body in bytes. If `admit` returns False, the result is `Trouble` of kind `timeout`. A
-    guarded session checks the text of the URL and every address that its host resolves to.
+    `json` is serialised; `data` is sent as it is. If the body of the answer is longer than `max_bytes`, the result is
+    `Trouble`, or with `truncate` an answer with a cut body. Before the body is read, `admit` is called with the largest
+    size in bytes that the body may have. If `admit` returns False, the result is `Trouble` of kind `timeout`. A guarded
+    session checks the text of the URL and every address of its host.
     """
     started_at = time.monotonic()
     networks = adapter_of(session).networks
@@ -208,7 +208,7 @@ def _ends_with_connection(response: BaseHTTPResponse) -> bool:
 
 def _check_head(response: BaseHTTPResponse, max_bytes: int, truncate: bool) -> int:
     """
-    Check status and headers, and return the largest size that the body may have in bytes. Raise `_Refused` for a fault.
+    Check the status and the headers, and return the most bytes that the body may have. Raise `_Refused` for a fault.
     """
     encoding = response.headers.get("content-encoding", "identity")
     length = response.headers.get("content-length", "")
@@ -245,7 +245,7 @@ def _name(error: Exception) -> str:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the innermost cause of an error of urllib3; any other error is its own cause."""
+    """Return the innermost cause of an error of urllib3; return any other error as it is."""
     while isinstance(error, HTTPError):
         inner = error.__cause__ or next((one for one in error.args if isinstance(one, BaseException)), None)
         if inner is None:

@@ -20,9 +20,9 @@ def event_body(event: Document) -> bytes:
     """
     Return an event as the bytes of a webhook, at most `BODY_MOST_BYTES`.
 
-    If it is longer, these parts are cut in this order until it fits: `edit.extra`, the end of `edit.prompt`,
-    `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` then has
-    the name of each part that was cut, and `edit.truncated` is true if one of these parts belongs to the edit.
+    Parts of a longer event are cut, in this order, until it fits: `edit.extra`, the end of `edit.prompt`,
+    `edit.init_image`, the last of `results`, the end of `error.message`, the last of `tags`. `data.truncated` has the
+    names of the parts that were cut. `edit.truncated` is true if a part of the edit was cut.
     """
     body = _dumps(event)
     data: JsonObject = dict(event["data"])
@@ -84,7 +84,7 @@ def _cut_edit(edit: Document, name: str, value: str | None) -> JsonObject:
 
 
 def _start_of(text: str, most_bytes: int) -> str:
-    """Return a text; if it takes more than `most_bytes` as JSON, return as much of it as fits, and an ellipsis."""
+    """Return the start of a text that takes at most `most_bytes` as JSON. If the text was cut, an ellipsis follows."""
     if len(_dumps(text)) <= most_bytes:
         return text
     start = text[:most_bytes]

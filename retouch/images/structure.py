@@ -31,11 +31,11 @@ _ORIENTATION = 0x0112
 @dataclass(frozen=True, slots=True)
 class Structure:
     """
-    The cost of decoding a file. `data` is the file without metadata, `exif` is its EXIF block, or empty.
+    The cost of decoding a file.
 
-    `scan_megapixels` is the work of decoding a JPEG: the number of scans multiplied by the megapixels. If the JPEG has
-    arithmetic coding, the work counts 8 times. `parts` is the number of chunks or segments that were counted; a file
-    may have at most `parts_most`, and counting stops above that number.
+    `data` is the file without metadata, and `exif` is its EXIF block, or empty. `parts` is the number of chunks or
+    segments; above `parts_most`, counting stops and the file is refused. `scan_megapixels` is the work of decoding a
+    JPEG: the number of scans multiplied by the megapixels. With arithmetic coding, the work counts 8 times.
     """
 
     data: bytes
@@ -108,9 +108,7 @@ def _structure_of_jpeg(data: bytes) -> Structure:
 
 
 def _scans_of(data: bytes, at: int) -> tuple[int, int]:
-    """
-    Return (number of scans, number of all segments) from `at`, where the first scan begins, to the end of the image.
-    """
+    """Return (number of scans, number of segments) from the first scan, at `at`, to the end of the image."""
     scans = segments = 0
     while segments <= _JPEG_SEGMENTS_MOST and (start := _next_marker(data, at)) >= 0:
         marker, at = data[start + 1], start + 2 + int.from_bytes(data[start + 2 : start + 4])

@@ -1,6 +1,4 @@
-"""
-Makes each thumbnail on the first request for it, since no other step of a job takes as much time as decoding a picture.
-"""
+"""Makes each thumbnail on the first request for it, since decoding a picture would be the slowest step of a job."""
 
 from __future__ import annotations
 

@@ -1,11 +1,10 @@
 """
-Checks whether bytes are a whole image, since the endpoint sends HTML pages, half files and blank images with status
-200.
+Checks whether bytes are a whole image. The endpoint also sends HTML pages, half files and blank images with status 200.
 
-The magic bytes are checked first, then the structure of the file; then the Pillow reader for this one format opens it.
-Limits on bytes, parts, scans, pixels and frames are checked before anything is decoded. Then the file is decoded once,
-to its end, since a header does not show whether the rest of the file is there. Metadata never reaches a decoder.
-Servers call this while they hold a turn of the [decoding limiter](../egress/fair_limiter.py).
+First the magic bytes are checked, then the structure of the file. Then the Pillow reader for this one format opens the
+file, without metadata. Limits on bytes, parts, scans, pixels and frames are checked before anything is decoded. At last
+the file is decoded to its end, since its header does not show whether the rest is there. Servers hold a turn of the
+[decoding limiter](../egress/fair_limiter.py) during a check.
 """
 
 from __future__ import annotations
@@ -50,8 +49,8 @@ class ImageLimits:
     """
     The limits of an accepted image. A megapixel is a million pixels; more than one frame is an animation.
 
-    `max_scan_megapixels` bounds the number of scans of a JPEG multiplied by its megapixels; the default allows 15 scans
-    at 40 megapixels. Encoders make about 10 scans, and each takes up to 2 ms for a megapixel.
+    `max_scan_megapixels` bounds the number of scans of a JPEG multiplied by its megapixels. The default allows 15 scans
+    at 40 megapixels, and encoders make about 10 scans. Each scan takes up to 2 ms for a megapixel.
     """
 
     max_bytes: int = 50_000_000

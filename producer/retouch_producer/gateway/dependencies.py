@@ -86,8 +86,8 @@ class Dependencies:
         """
         Return a job as `/v1` shows it, with freshly signed links to its images.
 
-        `replayed`: the request's idempotency key led to an earlier job. `shared`: the request was a duplicate of the
-        request that made this job.
+        `replayed` is true if the job was found by its idempotency key. `shared` is true if an earlier request for the
+        same edit made the job.
         """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"
@@ -100,9 +100,9 @@ class Dependencies:
         """
         Return whether a request would make other active tenants slow.
 
-        A request does if its tenant uses much more of this process than another tenant, or had many requests in this
-        process at once within the last seconds. A large request does if it comes from a caller whose key this process
-        has not seen yet; `tenant` is None then.
+        This is true if the tenant uses much more time of this process than another tenant. It is also true for a few
+        seconds after the tenant had many requests in this process at once. `tenant` is None for a caller whose key this
+        process has not seen yet. In that case, it is true for each large request.
         """
         if self.load.is_alone(tenant or ""):
             return False
@@ -113,7 +113,7 @@ class Dependencies:
         return tenant in self._crowded or self.load.is_busy(tenant)
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
-        """Write one line to the audit, with this API key as the one that made the change."""
+        """Write to the audit that the holder of this API key made a change."""
         with clear_errors():
             self.audit.record(actor_of(key), action, tenant, **details)
 
@@ -128,7 +128,7 @@ class Dependencies:
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Context manager for FastAPI: yields while the application runs, and closes its dependencies when it stops."""
+    """Context manager for FastAPI that closes the dependencies when the application stops."""
     yield
     await app.state.dependencies.close()
 

@@ -69,10 +69,7 @@ def configured(
 
 
 class GatewayServer(uvicorn.Server):
-    """
-    Uvicorn's server. At a shutdown, it gives its own open requests and those of the second process the same time to
-    end.
-    """
+    """Uvicorn's server. At a shutdown, the open requests of both processes get the same time to end."""
 
     def __init__(self, config: uvicorn.Config, second_process: SecondProcess) -> None:
         super().__init__(config)

@@ -39,7 +39,11 @@ class DeliveryFilters(BaseModel):
     cursor: str = ""
 
     def address(self, **changes: str) -> str:
-        """Return the address of the list with some filters changed: its first page, unless `changes` has a cursor."""
+        """
+        Return the address of the list after `changes` to its filters.
+
+        Unless `changes` has a cursor, the address leads to the first page.
+        """
         given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
         return f"/console/deliveries?{urlencode(given)}" if given else "/console/deliveries"
 
@@ -68,11 +72,7 @@ def show_deliveries(
 
 
 def _jobs_query(filters: DeliveryFilters) -> str:
-    """
-    Return the query for the jobs of the shown deliveries.
-
-    It leaves out the filter for the state, which is the state of a delivery and not of a job.
-    """
+    """Return the query for the jobs of the shown deliveries. The state is left out, since jobs have other states."""
     query = JobQuery(
         tenants=(filters.tenant,) if filters.tenant else (),
         receivers=(filters.receiver,) if filters.receiver else (),

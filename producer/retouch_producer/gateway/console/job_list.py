@@ -43,7 +43,11 @@ class JobFilters(BaseModel):
     cursor: str = ""
 
     def address(self, **changes: str) -> str:
-        """Return the address of the list with some filters changed: its first page, unless `changes` has a cursor."""
+        """
+        Return the address of the list after `changes` to its filters.
+
+        Unless `changes` has a cursor, the address leads to the first page.
+        """
         values = {**self.model_dump(), "cursor": "", **changes}
         given = {name: value for name, value in values.items() if value and (name, value) != ("view", "table")}
         return f"/console/jobs?{urlencode(given)}" if given else "/console/jobs"

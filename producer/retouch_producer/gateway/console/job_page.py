@@ -1,4 +1,6 @@
-"""The page of one job: its pictures, its timeline, its charges, and why it waits. It can cancel and replay the job."""
+"""
+Shows one job: the pictures, the timeline, the charges, and the reason for a wait. Also cancels and replays the job.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ class ReplayCost:
     """
     The cost of a replay: at most `at_most` POSTs.
 
-    If `is_free` is true, the paid answer on record still leads to the image, and no POST is needed.
+    If `is_free` is true, the replay continues from a paid answer and needs no POST.
     """
 
     at_most: int
@@ -46,9 +48,10 @@ class ReplayCost:
 @dataclass(frozen=True, slots=True)
 class ShownAnswer:
     """
-    The endpoint's raw answer as the page shows it: JSON is indented unless it was cut.
+    The endpoint's raw answer as the page shows it. JSON is indented, unless the answer was cut.
 
-    `posted_at` is the instant of the POST that it is about, None if that is no longer in the charge log.
+    `posted_at` is the time of the POST that the answer belongs to, in Unix seconds. It is None if the charge log no
+    longer has this POST.
     """
 
     status: int
@@ -114,9 +117,9 @@ def _replay_cost(record: JobRecord, dependencies: Dependencies) -> ReplayCost:
 @router.post("/jobs/{job_id}/cancel")
 def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], dependencies: Injected) -> Response:
     """
-    Cancel a job. A job that waits ends at once.
+    Cancel a job. A waiting job ends at once.
 
-    A job whose call is in flight ends with that call, which may cost money.
+    A job with a call in flight ends after this call, which may cost money.
     """
     return _moved("cancel", job_id, visitor, dependencies)
 

@@ -33,9 +33,9 @@ _CLASSES = {
 @dataclass(frozen=True, slots=True)
 class Step:
     """
-    One thing that happened to a job; `at` is in Unix seconds.
+    One thing that happened to a job at the time `at` (Unix seconds).
 
-    `excerpt` is a part of a receiver's answer, which the page shows as plain text. `link` leads to a page of the
+    `excerpt` is a part of a receiver's answer. The page shows it as plain text. `link` is the address of a page of the
     console.
     """
 

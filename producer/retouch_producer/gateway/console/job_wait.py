@@ -28,10 +28,10 @@ _BINDING: dict[Binding, str] = {
 @dataclass(frozen=True, slots=True)
 class Wait:
     """
-    The reason why an open job waits, as a text for people in `words`.
+    The reason why an open job waits; `words` states it for people.
 
-    `place` is the job's position among the waiting jobs of all tenants, counted from 1. `binding` names the limit that
-    causes the wait. `starts_at` and `ends_at` are Unix seconds, None where nobody can know.
+    `binding` names the limit that causes the wait. `place` is the job's position among the waiting jobs of all tenants,
+    from 1. `starts_at` and `ends_at` are estimates in Unix seconds, or None if no estimate is possible.
     """
 
     words: str

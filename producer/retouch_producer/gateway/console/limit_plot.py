@@ -17,8 +17,8 @@ class LimitPlot:
     """
     The plot of a limit from `since` (Unix seconds) until now, in a box of 1,000 × 100.
 
-    `points` are the corners of the line. `least` and `most` are the lowest and the highest limit of that time, and
-    `changes` counts its changes.
+    `points` are the corners of the line. `least` is the lowest limit in the plot, `most` is the highest limit, and
+    `changes` is the number of changes.
     """
 
     points: str
@@ -30,9 +30,9 @@ class LimitPlot:
 
 def limit_plot(steps: Sequence[LimitStep], limit: int, now: float) -> LimitPlot:
     """
-    Return the plot of the last three days, or of the time since the first known step if that is shorter.
+    Return the plot of a limit over the last three days. If the first known change is later, the plot begins there.
 
-    `steps` are the known changes of the limit, oldest first; `limit` is the present limit.
+    `steps` are the known changes, oldest first. `limit` is the present limit.
     """
     begin = now - SPAN_S
     shown = [step for step in steps if step.at >= begin]

@@ -31,7 +31,7 @@ router = console_router()
 
 @router.get("/live")
 async def watch(request: Request, visitor: SignedIn, dependencies: Injected) -> StreamingResponse:
-    """Stream a server-sent event for each half second in which something happened to jobs that the visitor sees."""
+    """Stream a message when something happens to jobs that the visitor may see, at most once in half a second."""
     session = request.cookies.get(cookie_of(request), "")
     messages = _messages(dependencies, visitor.tenant, session)
     return StreamingResponse(messages, media_type="text/event-stream", headers=_HEADERS)

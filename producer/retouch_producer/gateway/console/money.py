@@ -1,7 +1,7 @@
 """
-Reads numbers of calls from the ledger: of today, by day and by tag, but never a tenant's whole history.
+Reads from the ledger how many calls were useful, repeated, wasted or unknown: today, by day, and by tag.
 
-The calls are counted by their use: useful, repeated, wasted or unknown.
+No function reads the whole history of a tenant.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Spent:
         """
         Return (name, calls, start, width) of each use.
 
-        `start` and `width` are the position and the length of the use's part of a bar, in percent.
+        In a bar of all uses, `start` is the position of this use and `width` is its length, both in percent.
         """
         begins, found = 0.0, []
         for name in CLASSES:
@@ -90,10 +90,10 @@ def spent_by_day(client: Client, tenant: str, days: int) -> list[SpentOn]:
 
 def spent_by_tag(client: Client, tenant: str, days: int, most: int) -> list[SpentOn]:
     """
-    Return the calls of one tenant by tag over the latest `days` days (UTC).
+    Return the calls of one tenant by tag in the latest `days` days (UTC).
 
-    Only the `most` tags with the most calls are returned, the tag with the most calls first. The ledger has at most
-    1,000 tags for each day.
+    Only the `most` tags with the most calls are returned, largest first. The ledger has at most 1,000 tags for each
+    day.
     """
     sums = dict[str, Counter[str]]()
     for tag, counts in _tags(client, tenant, days):

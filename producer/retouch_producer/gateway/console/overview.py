@@ -60,7 +60,7 @@ def show_overview(
     """
     Show the overview, with plots or tables of a time range.
 
-    All tabs of a tenant share the same numbers for a second, so many tabs do not read the store more often.
+    The numbers are cached for a second. All tabs of a tenant share them.
     """
     price, tenant = dependencies.settings.price_per_call, visitor.tenant
     with clear_errors():
@@ -121,9 +121,7 @@ def _numbers(dependencies: Dependencies, lane: str, tenant: str) -> LaneNumbers:
 
 def _jobs_in_slots(dependencies: Dependencies, tenant: str) -> list[JobRecord]:
     """
-    Return the jobs that hold a slot, sorted by the time of their start.
-
-    For one tenant, return only the jobs that a worker has claimed.
+    Return the jobs that hold a slot, sorted by start. With a `tenant`, return only jobs that a worker has claimed.
     """
     jobs = dependencies.connections.jobs
     if tenant:

@@ -1,5 +1,7 @@
 """
-The pictures of a job for `<img>`. This gateway sends them to browsers with an open session, even if a bucket has them.
+Sends the pictures of a job to browsers with an open session.
+
+This gateway reads and sends a picture even if the picture is in a bucket.
 """
 
 from __future__ import annotations
@@ -61,10 +63,6 @@ async def show_input_thumbnail(
 
 
 def _checked_again(response: Response) -> Response:
-    """
-    Return the response with a header that makes the browser revalidate the picture before each use.
-
-    Another person may use the same browser later.
-    """
+    """Make the browser ask again before each use of a picture, since another person may use the browser later."""
     response.headers["Cache-Control"] = "private, no-cache"
     return response

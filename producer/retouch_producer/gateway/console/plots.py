@@ -45,8 +45,8 @@ class Series:
     """
     One line of a plot, or one part of its bars.
 
-    `colour` names a colour of the style sheet. `values` has a value for each period; `total` is the value of the whole
-    range, as text. `address` leads to a list of the items, and is empty if there is none.
+    `values` has one value for each period. `total` is the value for the whole range, as text. `colour` names a colour
+    of the style sheet. `address` is a page that lists the counted items, or an empty text.
     """
 
     name: str
@@ -79,7 +79,7 @@ class Plot:
         ]
 
     def named(self, values: Sequence[str]) -> list[tuple[str, str]]:
-        """Return (value, name of the series) for each value of a row that is not 0."""
+        """Return the (value, series name) pairs of a row, without values of 0."""
         return [(value, one.name) for value, one in zip(values, self.series, strict=True) if value != "0"]
 
 
@@ -118,7 +118,7 @@ class Plots:
 
 def read_plots(client: Client, price: float, name: RangeName, tenant: str) -> Plots:
     """
-    Return the plots of a range that ends now, of one tenant, or of all if `tenant` is empty.
+    Return the plots of a range that ends now. If `tenant` is empty, the plots count the jobs of all tenants.
 
     History is read once for all plots.
     """
@@ -227,5 +227,5 @@ def _values(
 
 
 def _short(values: Iterable[float | None]) -> list[float | None]:
-    """Return the values with three significant digits, which is finer than a pixel. Whole numbers stay as they are."""
+    """Return the values, with floats rounded to three significant digits. A pixel shows no more."""
     return [float(f"{value:.3g}") if isinstance(value, float) else value for value in values]

@@ -39,7 +39,7 @@ Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 class ConsoleRoute(APIRoute):
     """
-    A route of the console. No handler can forget the cross-site check or a header.
+    A route of the console, with the cross-site check and the security headers for every handler.
 
     A form may have at most `form_most` bytes, and must have one of the media types in `form_types`.
     """
@@ -49,9 +49,9 @@ class ConsoleRoute(APIRoute):
 
     def get_route_handler(self) -> Handler:
         """
-        Return a handler that calls the handler of the route, after the checks.
+        Return a handler that checks the request and then calls the route's own handler.
 
-        It also shows errors as pages, and adds the security headers to each answer.
+        The returned handler also turns errors into pages, and adds the security headers to each answer.
         """
         handle = super().get_route_handler()
 
@@ -75,8 +75,8 @@ async def _read_form(request: Request, most: int, types: tuple[str, ...]) -> Non
     """
     Read the body of a form within limits of size and time.
 
-    These limits are needed, since callers without a key reach the sign-in, and the parser of forms has no limits.
-    Raises `too-large`, `slow-body` and `unsupported-media-type`.
+    The parser of forms has no limits, and the sign-in takes forms from callers without a key. Raises `too-large`,
+    `slow-body` and `unsupported-media-type`.
     """
     length = request.headers.get("content-length", "0")
     if "transfer-encoding" in request.headers or not length.isdecimal() or int(length[:18]) > most:
@@ -107,11 +107,7 @@ def error_page(request: Request, problem: ProblemError) -> Response:
 
 
 def console_router(route_class: type[ConsoleRoute] = ConsoleRoute) -> APIRouter:
-    """
-    Return a router for addresses below `/console`.
-
-    OpenAPI does not describe these addresses, since they are pages and not part of the API.
-    """
+    """Return a router for pages below `/console`. The OpenAPI description leaves these pages out."""
     return APIRouter(prefix="/console", route_class=route_class, include_in_schema=False)
 
 

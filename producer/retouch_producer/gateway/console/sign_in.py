@@ -67,9 +67,9 @@ def _wait(request: Request, target: str, wait_s: int) -> Response:
 @router.get("/enter/{link}")
 async def show_link(request: Request, link: str) -> Response:
     """
-    Show a button that signs in.
+    Show a button that signs the visitor in.
 
-    Opening the link does not sign in, because programs that fetch links in advance would use up the link.
+    Opening the link does not sign in: the link works once, and some programs open links in advance.
     """
     return page(request, "sign_in.html", None, target="/console", fault="", link=link)
 
@@ -127,12 +127,14 @@ def _signed_in(request: Request, session: str, target: str) -> Response:
 
 
 def _keeps_cookie(request: Request) -> bool:
-    """Return whether the browser will keep the session's cookie: on loopback, or if the page was loaded over TLS."""
+    """Return whether the page was opened on loopback or over TLS. Otherwise the browser drops the session's cookie."""
     return is_loopback(request) or urlsplit(request.headers.get("origin", "")).scheme != "http"
 
 
 def _address(request: Request) -> str:
-    """Return the caller's address; for IPv6 the /64 network, since one caller may use all of it."""
+    """
+    Return the caller's address. An IPv6 address is cut to its /64 network, since one caller may own the whole network.
+    """
     host = request.client.host if request.client else "unknown"
     try:
         address = ipaddress.ip_address(host)

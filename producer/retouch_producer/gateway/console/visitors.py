@@ -151,10 +151,10 @@ class Acting:
 
 class Reading:
     """
-    A dependency that returns the visitor if the visitor's role may read a route of the API. Otherwise the answer is
+    A dependency that returns the visitor if the visitor's role may read the API route `path`. Otherwise the answer is
     403.
 
-    `path` is the route's path template.
+    `path` is a path template.
     """
 
     def __init__(self, path: str) -> None:

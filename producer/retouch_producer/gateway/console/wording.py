@@ -61,7 +61,9 @@ def count(number: float) -> str:
 
 
 def plural(number: int, singular: str, several: str = "") -> str:
-    """Return a number with its noun: `singular` for 1, else `several`, which is `singular` and an s by default."""
+    """
+    Return a number with its noun: `singular` for 1, else `several`. The default of `several` is `singular` with an s.
+    """
     return f"{number:,} {singular if number == 1 else several or singular + 's'}"
 
 
@@ -84,9 +86,9 @@ _ID = re.compile(r"((?:rc|ed|bk)_[0-9a-f]{20,}|dl_[0-9a-f]{20,}[0-9-]*)")
 
 def linked_ids(text: str) -> Iterator[tuple[str, str]]:
     """
-    Yield the parts of one of our own texts: (address of a page, text) for each id, ("", text) for the text between.
+    Divide one of our own texts into ids and the text between them.
 
-    The template escapes both.
+    Yield (address of the page, id) for each id, and ("", text) for other text. The template escapes every part.
     """
     for part in filter(None, _ID.split(text)):
         is_id = _ID.fullmatch(part) is not None
@@ -99,7 +101,11 @@ def sentence(text: str) -> str:
 
 
 def code_spans(text: str) -> Iterator[tuple[bool, str]]:
-    """Yield the parts of one of our own texts as (whether it is in backticks, text); the template escapes the text."""
+    """
+    Divide one of our own texts at its backticks.
+
+    Yield (True, text) for a part in backticks, and (False, text) for any other part. The template escapes every part.
+    """
     for place, part in enumerate(re.split("`", text)):
         if part:
             yield place % 2 == 1, part

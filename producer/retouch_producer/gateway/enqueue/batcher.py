@@ -1,4 +1,4 @@
-"""Joins requests that arrive at the same time, and enqueues their jobs in a thread, by one round trip to Redis."""
+"""Collects requests that arrive at the same time, and enqueues their jobs together in one round trip to Redis."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class EnqueueBatcher:
     """
     Enqueues the jobs of all requests of one process, one batch after another.
 
-    While a batch is enqueued, new requests wait for the next batch. At a low rate a request is enqueued alone and at
-    once; under load many requests share the cost of a thread and a round trip.
+    If no batch is in progress, a new request is enqueued at once. While a batch is enqueued, new requests wait and then
+    go together into the next batch.
     """
 
     def __init__(self, jobs: JobStore, publisher: Publisher, tracing: Tracing = OFF) -> None:
@@ -34,7 +34,7 @@ class EnqueueBatcher:
         """
         Enqueue jobs of one tenant, and return their results in order.
 
-        If the batch fails, for example because Redis does not answer, each of its jobs gets a refusal as result.
+        If the whole batch fails, the result of each job is a refusal.
         """
         if not jobs:
             return []
@@ -57,11 +57,7 @@ class EnqueueBatcher:
                     waiter.set_result(own)
 
     def _next_batch(self) -> list[_Waiting]:
-        """
-        Remove and return the requests of the next batch, up to 100 jobs.
-
-        Requests are taken from each tenant in turn, so that a busy tenant delays only itself.
-        """
+        """Remove and return the requests of the next batch, up to 100 jobs. Tenants take turns."""
         batch: list[_Waiting] = []
         count = 0
         while self._waiting:

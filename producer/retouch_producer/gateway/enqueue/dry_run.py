@@ -18,9 +18,9 @@ from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 def estimate(request: EnqueueRequest, connections: Connections) -> Document:
     """
-    Return the cost, the position, and the estimated start and end of the job if this request were enqueued now.
+    Return the answer to a dry run: the cost, the position, and the estimated start and end of the job.
 
-    Nothing is enqueued or fetched.
+    Nothing is enqueued, and the picture is not fetched.
     """
     with clear_errors():
         line = queue_position(connections.client, request.tenant, PRIORITY_BOOST_S[request.options.priority])
@@ -41,9 +41,7 @@ def estimate(request: EnqueueRequest, connections: Connections) -> Document:
 
 
 def _prices(line: QueuePosition, price_per_call: float) -> tuple[float, float]:
-    """
-    Return the price of the first call, and the highest price that a call may have. Prices differ between accounts.
-    """
+    """Return the price of the first call, and the highest price of any call. Each account may have its own price."""
     prices = {account.id: account.price_per_call for account in line.accounts}
     at_most = max(prices.values(), default=price_per_call)
     return prices.get(line.account, at_most), at_most

@@ -18,9 +18,9 @@ _UNFORESEEABLE = ("paused", "backlog", "budget", "account")
 
 def start_and_end(line: QueuePosition, usual_s: float) -> tuple[float, float] | None:
     """
-    Return the seconds until a job starts and until it ends, if an edit takes `usual_s` seconds.
+    Return the estimated seconds until a job starts and until it ends. An edit is assumed to take `usual_s` seconds.
 
-    Return None if nobody can know the end of the wait, such as during a pause.
+    Return None if the end of the wait is unknown, such as during a pause.
     """
     if line.binding in _UNFORESEEABLE:
         return None

@@ -1,8 +1,8 @@
 """
-Fetches, checks and stores the input picture of a job before the job is enqueued, and so before anything is paid.
+Fetches, checks and stores the input picture of a job. Only then is the job enqueued.
 
-A wrong link is refused at once instead of after a wait in the backlog. A link that expires while its job waits does no
-harm. Addresses are vetted like all addresses that users supply.
+A wrong link is refused at once, before its job waits in the backlog or costs money. If a link expires while its job
+waits, the job still has the stored picture. Addresses are vetted like all addresses that users supply.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class CapturedInput:
     """
     An input picture in the blob store.
 
-    `blob` is the picture's name there. `link` is our signed link to the picture, valid for as long as the picture is
-    stored. `is_ours` is true if the request itself named one of our links.
+    `blob` is the name of the picture in the store. `link` is our signed link to the picture. `is_ours` is true if the
+    request itself named one of our links.
     """
 
     blob: str
@@ -75,10 +75,10 @@ class InputCapture:
 
     async def capture(self, url: str, tenant: str, for_s: float) -> CapturedInput:
         """
-        Return the picture to which a URL leads, after storing it for at least `for_s` seconds.
+        Store the picture at a URL for at least `for_s` seconds, and return it.
 
-        Raises the problem `input-unreadable`. A fetch is shared for ten seconds only, since the content of a URL may
-        change.
+        Requests of one tenant share a fetch for ten seconds. After that the URL is fetched again, since its content may
+        change. Raises the problem `input-unreadable`.
         """
         fetch_key = url, tenant, for_s
         fetch = self._fetches.get(fetch_key)
@@ -108,7 +108,7 @@ class InputCapture:
         return self._keep(name, tenant, for_s, is_ours=True)
 
     def _fault_of_own(self, name: str, url: str, tenant: str) -> str:
-        """Return why a tenant cannot use one of our own links, as a text for the caller, or "" if it can."""
+        """Return the reason why a tenant may not use one of our own links, or "" if the tenant may use the link."""
         query = dict(parse_qsl(urlsplit(url).query))
         signature = query.get("signature", "")
         with clear_errors():
@@ -129,11 +129,7 @@ class InputCapture:
             return self._keep(self._blobs.put(body, picture.suffix), tenant, for_s, is_ours=False)
 
     def _download(self, url: str, tenant: str, memory: ExitStack) -> bytes:
-        """
-        Return the body of a URL.
-
-        Memory for the download is reserved in the stack `memory`; the caller closes the stack to release it.
-        """
+        """Return the body of a URL. The memory for the body is reserved until the caller closes `memory`."""
 
         def admit(size: int) -> bool:
             memory.close()  # frees the share of the redirect before, whose body is gone

@@ -35,8 +35,8 @@ class EnqueueRequest:
     """
     A checked edit with its checked options.
 
-    `options` are as requested, `terms` are the options resolved against the settings. `new` is the job to enqueue if no
-    picture is captured.
+    `options` are the options of the request. `terms` are the same options with the defaults of the settings. `new` is
+    the job to enqueue if no picture is captured.
     """
 
     edit: Edit
@@ -54,8 +54,8 @@ class EnqueueRequest:
         Return the job to enqueue with its captured picture.
 
         `link` is the URL that the endpoint gets, `blob` is the name of our copy, and `sha256` is the hash of the
-        picture's bytes. The job keeps the fingerprint of the request. Two jobs get the same share key, and so count as
-        duplicates, if they have the same picture, prompt, numbers, receivers, events and callback.
+        picture's bytes. The fingerprint of the job stays as it is. Jobs with the same edit, receivers, events and
+        callback get the same share key, and count as duplicates. For this, pictures are compared by their bytes.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)

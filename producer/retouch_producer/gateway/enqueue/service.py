@@ -1,5 +1,7 @@
 """
-Captures the pictures of requests, then enqueues the jobs; enqueue.lua decides which request gets a job of its own.
+Captures the pictures of requests, then enqueues the jobs.
+
+The script `enqueue.lua` decides whether a request gets a new job or an earlier one.
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ class EnqueueService:
         """
         Enqueue requests, a hundred at a time, and return one result for each, in order.
 
-        Each request is accepted or refused on its own. If `lenient` and a picture cannot be fetched now, its job is
-        enqueued with the original URL. The endpoint then fetches the picture, or refuses the job without a charge.
+        Each request is accepted or refused on its own. With `lenient`, a job is enqueued even if its picture cannot be
+        fetched now. The endpoint then gets the original URL. If the endpoint cannot read the picture either, the job is
+        refused without a charge.
         """
         results: list[EnqueueResult] = []
         async with turn_given_up():

@@ -54,7 +54,7 @@ class Watcher:
     """
     The new events of one job, for one request that watches the job.
 
-    `lost` is set if the request read too slowly: it has missed events, and must read the job's record again.
+    `lost` is true if the request read too slowly and missed events. The request must then read the job's record again.
     """
 
     pending: deque[WireEvent] = field(default_factory=deque)
@@ -102,8 +102,7 @@ class EventHub:
         """
         Context manager that yields a `Watcher`, which gets each new event of a job.
 
-        Read the job's past events inside the block. No event is missed in that case, but the watcher may get some of
-        the past events again.
+        Read the job's past events inside the block, so that no event is missed. The watcher may get some of them again.
         """
         await self._start()
         watcher = Watcher()
@@ -119,9 +118,9 @@ class EventHub:
     @asynccontextmanager
     async def listen(self, tenant: str) -> AsyncIterator[asyncio.Event]:
         """
-        Context manager that yields an `asyncio.Event`, which is set at each event of a tenant's jobs.
+        Context manager that yields an `asyncio.Event`. Each event of a job of the tenant sets it.
 
-        With "" as tenant it is set at each event of any tenant.
+        If `tenant` is "", each event of any job sets it.
         """
         await self._start()
         news = asyncio.Event()
@@ -160,10 +159,9 @@ class EventHub:
 
     def _next(self) -> tuple[set[str], list[tuple[str, WireEvent]]]:
         """
-        Read the next page of the feed. Return the tenants of its entries, and (job, event) for each event of a watched
-        job.
+        Read the next page of the feed. Return its tenants, and the (job, event) pairs of watched jobs.
 
-        The tenants include "" (all tenants) unless the page is empty.
+        The tenants of a page also include "", which stands for all tenants. An empty page has no tenants.
         """
         # Shorter than the client's timeout, after which the wait would count as an outage.
         wait_s = min(_WAIT_S, self._connections.settings.redis_timeout_s / 2)

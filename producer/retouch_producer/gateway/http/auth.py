@@ -48,7 +48,7 @@ class KeyCache:
         """
         Return the API key that a secret belongs to, or None.
 
-        The secret is noted for the current request, so that the request is ended if the key is revoked meanwhile.
+        If the key is revoked later, the current request is ended.
         """
         key = self._keys.get(secret) or await self._find_now(secret)
         if key:
@@ -56,7 +56,7 @@ class KeyCache:
         return key
 
     def last_tenant_of(self, secret: str) -> str | None:
-        """Return the tenant that the key of a secret had at the last read from Redis; None if it is not cached."""
+        """Return the tenant of the key with this secret, as last read from Redis; None if the secret is not cached."""
         return self._tenant_of.get(secret)
 
     def are_valid(self, secrets: Sequence[str]) -> list[bool]:
@@ -72,7 +72,7 @@ class KeyCache:
         return validity
 
     async def learn(self, secret: str) -> None:
-        """Look a secret up, if that is possible now, so that `last_tenant_of` knows its tenant."""
+        """Look a secret up, so that `last_tenant_of` knows its tenant. Failures are ignored."""
         with suppress(ProblemError, StoreUnavailable):
             await self._find_now(secret)
 
@@ -142,8 +142,8 @@ def query_in_scope(key: ApiKey, query: JobQuery, tenant: str | None = None) -> J
     """
     Return a query, limited to the jobs that a key may see, and to `tenant` if that is given.
 
-    If both `tenant` and the query name a tenant, raise `InvalidQuery`. If a producer names another tenant, raise
-    `not-found`, as `scope` does.
+    Raises `InvalidQuery` if both `tenant` and the query name a tenant. Raises `not-found` if the key may not see a
+    named tenant.
     """
     for named in query.tenants:
         scope(key, named)
@@ -157,8 +157,8 @@ def scope(key: ApiKey, requested: str | None) -> str:
     """
     Return the tenant whose entries a list may show, or "" for the entries of all tenants.
 
-    A key of role ops or viewer may request any tenant; without a requested tenant, it gets the entries of all tenants.
-    Any other key gets its own tenant. If it requests another tenant, the problem `not-found` is raised.
+    A key of role ops or viewer gets the requested tenant, or all tenants if none is requested. A key of role producer
+    gets its own tenant. If such a key requests another tenant, the problem `not-found` is raised.
     """
     if sees_all(key.role):
         return requested or ""

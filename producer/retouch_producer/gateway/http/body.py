@@ -38,7 +38,7 @@ async def read_body(request: Request, max_bytes: int, within_s: float = JSON_WIT
     """
     Return the whole body of a request.
 
-    Raises the problem `too-large` or, after `within_s` seconds, `slow-body`; both close the connection.
+    Raises the problem `too-large`, or `slow-body` after `within_s` seconds. In both cases the connection is closed.
     """
     # A body that declares too many bytes is refused before any of it is read.
     declared = request.headers.get("content-length", "0")
@@ -79,8 +79,8 @@ def parse_object(body: bytes) -> Document:
     """
     Return one JSON object, parsed from UTF-8. Raises the problem `malformed-body`.
 
-    This function also refuses names and values with unpaired surrogates, which UTF-8 cannot encode, and numbers that
-    are not finite. Every parsed value can therefore be stored, hashed and written into an answer.
+    Texts with unpaired surrogates and numbers that are not finite are refused too. Therefore every parsed value can be
+    stored, hashed and written into an answer.
     """
     try:
         # Some clients put a byte order mark before UTF-8 text.
@@ -106,9 +106,9 @@ def _finite(text: str) -> float:
 
 def parse_instant(text: str | None, name: str) -> float:
     """
-    Return an ISO 8601 time or Unix seconds as Unix seconds; 0 for None or "".
+    Return a time as Unix seconds. The text is in ISO 8601 or has Unix seconds; None and "" return 0.
 
-    A time without a zone is in UTC. Raises the problem `invalid-request`, with `name` as the faulty field.
+    A time without a zone is taken as UTC. Raises the problem `invalid-request` for the field `name`.
     """
     if not text:
         return 0.0

@@ -10,10 +10,10 @@ MAX_HEAD_BYTES = 64 * 1024
 
 class Http1Protocol(HttpToolsProtocol):
     """
-    Uvicorn's HTTP/1.1 protocol, except that it ignores offers to upgrade such as `h2c` (RFC 9110, 7.8 allows that).
+    Uvicorn's HTTP/1.1 protocol, but offers to upgrade (such as `h2c`) are ignored, as RFC 9110, 7.8 allows.
 
-    After a head with an Upgrade field, httptools regards the message as complete, and uvicorn would parse the body as
-    the next request. This class parses such a head again without its Upgrade field.
+    httptools ends a message after a head with an Upgrade field. Uvicorn would then parse the body as the next request.
+    Therefore this class parses such a head again without the Upgrade field.
     """
 
     _head_size = 0
@@ -22,7 +22,8 @@ class Http1Protocol(HttpToolsProtocol):
         """
         Begin a request once its head is parsed.
 
-        Raises `ValueError`, which is answered 400, if the end of the body is ambiguous (RFC 9112, 6.1).
+        Raises `ValueError` for CONNECT, and if the end of the body is ambiguous (RFC 9112, 6.1). The answer is then
+        400.
         """
         self._head_size = 0
         if self.parser.get_method() == b"CONNECT":
@@ -57,9 +58,7 @@ class Http1Protocol(HttpToolsProtocol):
             self.refuse()
 
     def _feed(self, data: memoryview) -> memoryview:
-        """
-        Parse bytes and return those that are still to be parsed: none, or the body after a head with an Upgrade field.
-        """
+        """Parse bytes and return the rest: the body after a head with an Upgrade field, or nothing."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:
@@ -80,8 +79,8 @@ class Http1Protocol(HttpToolsProtocol):
         """
         Answer 400 and end the connection.
 
-        If the client could take the 400 for the answer to an earlier request, send no 400. If the earlier request is
-        complete, it is answered before the connection ends.
+        The 400 is left out if the client would take it for the answer to an earlier request. An earlier request that
+        was received in full is answered before the connection ends.
         """
         if self.cycle is None or self.cycle.response_complete:
             self.send_400_response("Invalid HTTP request received.")

@@ -59,9 +59,9 @@ class Limiter:
 
 class Bulkhead:
     """
-    A thread pool for one kind of slow work, with a limit for each tenant. It keeps that work from delaying any other.
+    A thread pool for one kind of slow work, with a limit for each tenant.
 
-    The thread pool that all routes share is for calls to Redis.
+    Slow work has threads of its own. The threads that all routes share are for calls to Redis.
     """
 
     def __init__(

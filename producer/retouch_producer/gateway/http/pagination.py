@@ -37,8 +37,8 @@ def read_page(
     """
     Return up to `limit` matching records, and the cursor of the next page, or None at the end.
 
-    `cursors` yields index entries in order. `read` returns the records with the given ids that match. `identity`
-    returns the id of a record.
+    `cursors` yields the index entries in order. `read` gets ids, and returns the records that match the filter.
+    `identity` returns the id of a record.
     """
     page: list[Record] = []
     seen_count, next_cursor = 0, ""

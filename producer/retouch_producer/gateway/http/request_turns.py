@@ -1,9 +1,9 @@
 """
-Limits how many requests of one tenant are processed at the same time; the tenant's further requests wait for a turn.
+Limits how many requests of one tenant are processed at the same time. Further requests of the tenant wait for a turn.
 
 All requests of a process share one interpreter, so a tenant that sends a hundred requests at once would delay all
-tenants. A request takes its turn as soon as its tenant is known. The turn is given up while the request only waits (for
-its body, a picture, an event), and for good once its answer begins.
+tenants. A request takes a turn as soon as its tenant is known. While it waits for its body, a picture or an event, it
+gives the turn up. It also gives the turn up when its answer begins.
 """
 
 from __future__ import annotations
@@ -29,11 +29,12 @@ REQUESTS_WAITING = 1_000_000
 
 
 class Movable(Protocol):
-    """A request that another process can serve, as long as nothing was done for it."""
+    """A request that another process can serve, as long as this process has done nothing for it."""
 
     def move(self) -> bool:
         """
-        Hand the request over; return whether this was possible. After True, end the request's task without an answer.
+        Pass the request to another process; return whether this was possible. After True, end its task without an
+        answer.
         """
 
     def keep(self) -> None:
@@ -41,7 +42,9 @@ class Movable(Protocol):
 
 
 class Moved(asyncio.CancelledError):
-    """Ends the task of a request that was handed over. No route can take it for an error."""
+    """
+    Ends the task of a request that was handed over. As a `CancelledError`, it is not handled as an error by any route.
+    """
 
 
 class RequestTurn:
@@ -58,10 +61,10 @@ class RequestTurn:
 
     async def take(self, tenant: str | None = None) -> None:
         """
-        Wait for a turn of a tenant; None stands for the tenant of the last call.
+        Wait for a turn of a tenant, or of the tenant of the last call if `tenant` is None.
 
-        Do nothing if the request already holds a turn. Before the first turn of a request that would make other tenants
-        slow, the request is handed over to another process if that is possible; then this raises `Moved`.
+        If the request already holds a turn, do nothing. A request that would make other tenants slow is handed over to
+        another process before its first turn, if possible. In this case, raise `Moved`.
         """
         self._tenant = self._tenant if tenant is None else tenant
         if self._held is not None:
@@ -81,7 +84,7 @@ class RequestTurn:
             raise Moved
 
     async def give_up(self) -> None:
-        """Release the turn, if it is held, for another request of the tenant."""
+        """Release the turn if it is held, so that another request of the tenant can take it."""
         turn, self._held = self._held, None
         if turn is not None:
             await turn.__aexit__(None, None, None)
@@ -121,7 +124,7 @@ def is_turn_held() -> Callable[[], bool]:
     """
     Return a function that returns whether the current request holds its turn.
 
-    "Current" refers to the call of `is_turn_held`; the returned function may be called in any task.
+    The returned function may be called in any task. It is always about the request that is current now.
     """
     turn = _current.get()
     return lambda: turn is not None and turn.is_held

@@ -1,9 +1,9 @@
 """
 Ends open requests whose API key is revoked: event streams, and requests that wait for a job.
 
-A key is checked when its request begins. The keys of open requests are checked here again every second, so that no
-route has to do it. A request is ended only while it waits or streams. A request that holds its turn is left alone until
-a later check, so that no work is cut off half-way.
+A route checks the key when a request begins. This module checks the keys of all open requests again every second. If a
+key is revoked, its requests that wait or stream are ended. A request that holds its turn is left alone until a later
+check, so that no work is cut off half-way.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class RevocationWatch:
     """
     ASGI middleware that ends open requests whose API key is revoked.
 
-    `are_valid` returns for each secret whether its key is valid. It blocks, so it is called in a thread.
+    `are_valid` gets a list of secrets, and returns for each one whether its key is valid. It is called in a thread.
     """
 
     def __init__(self, app: ASGIApp, are_valid: Callable[[Sequence[str]], list[bool]]) -> None:
@@ -94,7 +94,7 @@ class RevocationWatch:
 
     async def _answer_revoked(self, request: OpenRequest, scope: Scope, receive: Receive, send: Send) -> None:
         """
-        Answer 401. If an answer has begun already, end it instead; the client gets the 401 when it connects again.
+        Answer 401, or end an answer that has begun. In the second case, the client gets a 401 when it connects again.
         """
         if request.is_answering:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -104,10 +104,10 @@ class RevocationWatch:
 
     async def _check(self) -> None:
         """
-        End the requests whose keys are revoked or erased; repeat this every second while there are open requests.
+        Every second, end the requests whose keys are revoked or erased, as long as there are open requests.
 
-        Failure policy: while Redis does not answer, no request is ended. Such a request cannot read anything from Redis
-        either.
+        Failure policy: while Redis does not answer, no request is ended. During that time, no open request can read
+        from Redis either.
         """
         while self._open:
             await asyncio.sleep(CHECK_EVERY_S)

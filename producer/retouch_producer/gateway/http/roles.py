@@ -1,9 +1,9 @@
 """
 Which role may call which route: the gateway checks each request with an API key against these tables.
 
-A route that changes something and is not in `CHANGES` is refused to all roles. Every role may call the routes that only
-read; `READS_OF_OPS` has the exceptions, with the roles that may call them. The actions of the console have a table of
-their own, `ACTIONS` in `console/visitors.py`.
+`CHANGES` has the routes that change something. Such a route is refused to all roles if it is missing there. All roles
+may call the routes that only read, except the routes in `READS_OF_OPS`. The table for the console's actions is
+`ACTIONS` in `console/visitors.py`.
 """
 
 from __future__ import annotations

@@ -1,5 +1,7 @@
 """
-Measures how much of this gateway each tenant uses, and which tenants are busy: they use much while another uses little.
+Measures how much time of this gateway each tenant uses.
+
+A tenant is busy if it uses much time while another active tenant uses little.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ class TenantLoad:
     """
     The seconds for which requests of each tenant were processed lately.
 
-    Two requests that are processed at the same time count twice, and a request that waits does not count. The methods
-    may be called in any thread. `on_note` is called with each tenant and its seconds.
+    If two requests are processed at the same time, the time of both counts. Waiting does not count. The methods may be
+    called in any thread. Each `note` also calls `on_note` with the tenant and the seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +64,9 @@ class TenantLoad:
         return self._least_load_beside(tenant) == math.inf
 
     def _least_load_beside(self, tenant: str) -> float:
-        """Return the load of the other active tenant that uses least, as it was in the last quarter of a second."""
+        """
+        Return the smallest load of any other active tenant, or infinity. The value may be a quarter of a second old.
+        """
         if self._clock() >= self._lightest_until:
             loads = sorted((self.of(name), name) for name in list(self._loads))
             for load, name in loads:

@@ -43,7 +43,7 @@ def begin_test(dependencies: Dependencies, actor: Actor, account: str) -> tuple[
     """
     Let one job through to a closed account, and write this into the audit. Return the outcome and the account.
 
-    Do not wait for the answer to the job.
+    The function returns before the job is answered.
     """
     with known_accounts(dependencies) as accounts:
         outcome: TestOutcome = "testing" if accounts.test(account) else "not_closed"

@@ -44,10 +44,10 @@ def read_account(_key: Caller, dependencies: Injected, account_id: str) -> JSONR
 @router.post("/{account_id}/test", operation_id="test_account", response_model=schemas.AccountTest, responses=_SWITCH)
 def send_test(key: Caller, dependencies: Injected, account_id: str) -> JSONResponse:
     """
-    Let one job through to an account that the endpoint closed; read the account again to see the outcome.
+    Let one job through to an account that the endpoint closed. Read the account again to see whether it is open.
 
-    The account opens on any answer that is not a reason to close it. If the outcome is `no_job_waiting`, the next job
-    that is enqueued is let through.
+    The account opens, unless the answer to the job is again a reason to close it. If the outcome is `no_job_waiting`,
+    the next job that is enqueued is let through.
     """
     outcome, account = begin_test(dependencies, actor_of(key), account_id)
     return JSONResponse({"outcome": outcome, "account": account_document(account)})
@@ -61,7 +61,7 @@ def pause_account(key: Caller, dependencies: Injected, account_id: str) -> JSONR
 
 @router.post("/{account_id}/drain", operation_id="drain_account", response_model=schemas.Account, responses=_SWITCH)
 def drain_account(key: Caller, dependencies: Injected, account_id: str) -> JSONResponse:
-    """Stop new calls to an account; workers still poll the jobs that it has in progress, to their end."""
+    """Stop new calls to an account. Workers still poll its jobs in progress, until these jobs end."""
     return JSONResponse(account_document(switch_account(dependencies, actor_of(key), account_id, "drain")))
 
 

@@ -32,9 +32,7 @@ from retouch_producer.gateway.schemas.edits import PAGE_MOST
 
 def _day(text: object) -> object:
     """
-    Return a value unchanged. Raises `ValueError` for a text that is not of the form 2026-01-31.
-
-    Without this check, pydantic would also read a number of seconds as a date.
+    Return the value. Raise `ValueError` for a text other than a day such as 2026-01-31; pydantic accepts more texts.
     """
     if isinstance(text, str) and not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
         raise ValueError("expected a day such as 2026-01-31")
@@ -67,10 +65,10 @@ def read_usage(
     cursor: PageCursor = "",
 ) -> JSONResponse:
     """
-    Return how many calls were useful, repeated, wasted or unknown, their cost, and how many calls are reserved now.
+    Return the numbers of useful, repeated, wasted and unknown calls, their cost, and the number of reserved calls.
 
-    Rows are sorted by their keys. A tenant's tags beyond its first 1,000 of a day are in the row `other`. Amounts by
-    account are at the price of each account.
+    Rows are sorted by key. If a tenant has more than 1,000 tags in a day, the row `other` has the sum of the further
+    tags. With `by=account`, the price of each account is used.
     """
     wanted = scope(key, tenant) or None
     with clear_errors():
@@ -91,8 +89,9 @@ def read_status(key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Return the numbers of both lanes, how many jobs ended, and which receivers fail.
 
-    A key of role producer sees its own tenant's numbers: jobs that are in the backlog, in flight, or waiting for their
-    next attempt, and the jobs on record that ended. The limit, a pause and the breaker are those of the whole lane.
+    A key of role producer gets the numbers of its own tenant. They count jobs in the backlog, in flight, or waiting for
+    their next attempt, and jobs on record that ended. The limit, the pause and the breaker are always those of the
+    whole lane.
     """
     with clear_errors():
         if sees_all(key.role):
@@ -111,7 +110,7 @@ def read_status(key: Caller, dependencies: Injected) -> JSONResponse:
 
 @router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)
 def pause(key: Caller, dependencies: Injected, lane: Lane = "edits") -> JSONResponse:
-    """Stop dispatching: jobs wait, calls in flight end, nothing is lost."""
+    """Stop dispatching. Jobs wait, calls in flight continue, and nothing is lost."""
     with clear_errors():
         dependencies.connections.lanes.pause(lane)
         dependencies.note_change(key, "lane.pause", lane=lane)

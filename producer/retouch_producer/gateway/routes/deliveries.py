@@ -135,9 +135,9 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, dependencies: Injected, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send again all deliveries that were made for one receiver since a time, including those that were delivered.
+    Send all deliveries of one receiver since a time again, even if they were delivered.
 
-    `gone` counts the deliveries whose job is no longer on record; they are not sent.
+    `gone` counts the deliveries that are not sent, since their job is no longer on record.
     """
     receiver = known(dependencies, receiver_id, key)
     counts = {"redelivered": 0, "open": 0, "gone": 0}

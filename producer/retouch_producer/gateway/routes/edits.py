@@ -173,10 +173,9 @@ async def enqueue_batch(
     request: Request, key: Caller, dependencies: Injected, idempotency_key: IdempotencyKey = None
 ) -> Response:
     """
-    Enqueue up to 1,000 edits. Each is accepted or refused on its own; the answer has an item for each, in order.
+    Enqueue up to 1,000 edits. Each edit is accepted or refused on its own. The answer has an item for each, in order.
 
-    If the request has an `Idempotency-Key`, each item without a key of its own gets the key `{key}:{n}`, where n is its
-    index.
+    With the header `Idempotency-Key`, an item without a key of its own gets the key `{key}:{n}`, where n is its index.
     """
     # A slow upload of a batch must not block the tenant's other requests.
     await give_up_turn()
@@ -211,8 +210,8 @@ def write_item(item: Document) -> bytes:
     """
     Return one item of a batch's answer as JSON.
 
-    Failure policy: an item that cannot be written becomes the problem `internal` with the id of its job, so that the
-    other items are answered all the same.
+    Failure policy: an item that cannot be written gets the problem `internal` and keeps the id of its job. The other
+    items are answered as usual.
     """
     try:
         return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
@@ -318,8 +317,8 @@ def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Cancel a job.
 
-    The outcome is `cancelled`; or `requested` if a call is in flight, which may still cost money; or `final` if the job
-    had ended before.
+    The outcome is `cancelled`, or `final` if the job had ended before. It is `requested` if a call is in flight, which
+    may still cost money.
     """
     return _moved("cancel", job_id, key, dependencies)
 

@@ -88,10 +88,11 @@ def _is_signed(dependencies: Dependencies, name: str, expires: str, signature: s
 
 async def serve_blob(dependencies: Dependencies, tenant: str, name: str, if_none_match: str = "") -> Response:
     """
-    Return the answer with a blob's bytes, or a 304. A thumbnail is made on the first request for it.
+    Return an answer with a blob's bytes, or 304 if the caller has them. A thumbnail is made on the first request for
+    it.
 
-    The limit of simultaneous reads applies to `tenant`. If `tenant` is "", it applies to all holders of links together.
-    Raises the problem `not-found`.
+    Reads at the same time are limited for each `tenant`; "" stands for all holders of links together. Raises the
+    problem `not-found`.
     """
     await give_up_turn()
     return await dependencies.files.run(tenant, _read, dependencies, tenant, name, if_none_match)

@@ -1,9 +1,9 @@
 """
 The drop-in: `POST /api/v5/pix2pix` and `POST /api/v3/fetch/{job_id}`, with the bodies of the endpoint's own API.
 
-A client of the endpoint only changes the host and the key. Errors are HTTP 200 with `status: error`, as the endpoint's
-own errors are. Fields that the endpoint does not document are passed on to it. A request waits up to `drop_in_wait_s`
-seconds for the image; after that the answer is `processing`, with the URL to fetch the image from.
+A client of the endpoint only changes the host and the key. An error has HTTP status 200 and `status: error`, as at the
+endpoint. Fields that the endpoint does not document are passed on to it. A request waits up to `drop_in_wait_s` seconds
+for the image. After that the answer is `processing`, with the URL from which the client can fetch the image.
 """
 
 from __future__ import annotations

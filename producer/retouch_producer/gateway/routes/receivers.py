@@ -54,8 +54,9 @@ async def add_receiver(request: Request, key: Caller, dependencies: Injected) ->
     """
     Send the events of every job of the tenant to a URL. The answer has the secret that verifies the events.
 
-    Adding the same URL again changes its events and keeps its secret. With `every_job` false the URL gets only the
-    events of jobs that name it as their webhook. Use this to get the secret before the first such job is enqueued.
+    If the URL was added before, its events change and its secret stays. With `every_job` false, the URL gets only the
+    events of jobs that name it as their webhook. A backend can thus read the secret before it enqueues the first of
+    these jobs.
     """
     body = await read_json(request, SINGLE_MOST)
     url, events, tenant = _checked(body, key, dependencies)
@@ -98,7 +99,7 @@ def _checked(body: dict[str, Any], key: ApiKey, dependencies: Dependencies) -> t
 def list_receivers(
     key: Caller, dependencies: Injected, tenant: TenantFilter = None, limit: PageLimit = 100, cursor: PageCursor = ""
 ) -> JSONResponse:
-    """List receivers without their secrets, including those that only single jobs name, sorted by id."""
+    """List receivers, sorted by id, without their secrets. The list includes receivers that only single jobs name."""
     with clear_errors():
         found, next_cursor = receivers_page(dependencies, scope(key, tenant), limit, cursor)
     data = _documents(dependencies, found)

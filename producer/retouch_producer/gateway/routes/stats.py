@@ -35,9 +35,9 @@ def read_statistics(
     """
     Return what happened from `since` (an hour ago by default) until now.
 
-    A key of role producer sees its own tenant. Rows by account need a key that sees all tenants, and cannot be limited
-    to one tenant. The counts are kept by the minute for 72 hours, and by the hour for 90 days. The row `other` has the
-    sums of the tenants beyond the 100 busiest.
+    A key of role producer gets the numbers of its own tenant. Rows by account need a key of role ops or viewer, and
+    cannot be limited to one tenant. Counts by minute are kept for 72 hours, and counts by hour for 90 days. With more
+    than 100 tenants, only the 100 busiest have a row, and the row `other` has the sum of the others.
     """
     wanted = scope(key, tenant) or None
     if by == "account" and wanted:

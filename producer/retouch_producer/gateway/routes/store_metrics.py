@@ -1,9 +1,9 @@
 """
 `/metrics/store`: the numbers of the whole store, which are the same at each gateway.
 
-They are not in `/metrics`, because a sum over gateways would count them once for each gateway. Prometheus should scrape
-only one gateway, or one address for all of them. Counters and histograms are the totals of history, so the restart of a
-gateway does not reset them, and `retouch stats` shows the same numbers.
+Prometheus should scrape only one gateway, or one address for all of them. Otherwise a sum over gateways would count
+each number several times. Counters and histograms come from history. Therefore a restart of the gateway does not reset
+them, and `retouch stats` shows the same numbers.
 """
 
 from __future__ import annotations
@@ -132,8 +132,8 @@ def _account_metrics(
     """
     Yield the metrics of each account.
 
-    `several` is empty if the only account is `default`, which is made from the settings. The gauges of `default` then
-    come from `edits` and `gauges`.
+    Without an accounts file, `several` is empty, and the gauges of the account `default` come from `edits` and
+    `gauges`.
     """
     one = ("account",)
     sole = {"slots_held": edits.held, "slots_limit": edits.limit, "breaker_open": edits.breaker_open_s > 0}
@@ -218,7 +218,11 @@ def _redis_metrics(gauges: Gauges) -> Iterator[Metric]:
     },
 )
 def read_store_metrics(_key: Caller, dependencies: Injected) -> Response:
-    """Return the metrics of the whole store for Prometheus: scrape one gateway. Needs a key of role ops or viewer."""
+    """
+    Return the metrics of the whole store for Prometheus, which should scrape one gateway.
+
+    The caller needs a key of role ops or viewer.
+    """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StoreCollector(dependencies))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -22,11 +22,11 @@ class Account(Schema):
     """
     An account of the endpoint, without its key.
 
-    `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `binding` says why the account gets no
-    jobs now, or is `none`. `mode` is null if the account is neither paused nor draining. `closed` is the code of the
-    answer that closed the account, or null; `tested` is true while one job is let through to test whether it is open
-    again. `workers` counts the workers that hold its key. `calls_today` counts the POSTs of this UTC day that were not
-    free.
+    `held` of the `limit` slots are taken. `learns` is true if the limit is learnt. `binding` says why the account gets
+    no jobs now, or is `none`. `mode` is null if the account is neither paused nor draining. `closed` is null, or the
+    code of the answer that closed the account. `tested` is true while one job tests whether a closed account is open
+    again. `workers` counts the workers that have the key of the account. `calls_today` counts the POSTs of this UTC
+    day, without the free ones.
     """
 
     id: str
@@ -62,8 +62,10 @@ class AccountPage(Schema):
 
 class AccountTest(Schema):
     """
-    The outcome of a test: a job is let through (`testing`), no job waits and the next one will be let through
-    (`no_job_waiting`), or the account was not closed (`not_closed`).
+    The outcome of a test.
+
+    `testing`: a job is let through. `no_job_waiting`: no job waits, and the next one is let through. `not_closed`: the
+    account was not closed.
     """
 
     outcome: Literal["testing", "no_job_waiting", "not_closed"]

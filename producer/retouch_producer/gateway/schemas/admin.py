@@ -27,8 +27,8 @@ class FailingReceiver(Schema):
     """
     A receiver without a success since `since`.
 
-    `waiting` counts the deliveries that wait for its host. `next_at` is the time of the next attempt, null if there is
-    none; `shut_until` is null unless attempts are suspended.
+    `waiting` counts the deliveries that wait for the host of the receiver. `next_at` is the time of the next attempt,
+    or null. `shut_until` is the end of a suspension of attempts, or null.
     """
 
     id: str
@@ -113,9 +113,10 @@ class Usage(Schema):
 
 class Status(Schema):
     """
-    The numbers of both lanes, how many jobs ever ended, by state, and up to 20 failing receivers.
+    The numbers of both lanes, the number of jobs that ever ended in each state, and up to 20 failing receivers.
 
-    The receiver that has failed for longest is the first. A key of role producer sees only its own tenant's numbers.
+    The receiver that has failed for longest is the first. A key of role producer gets only the numbers of its own
+    tenant.
     """
 
     edits: LaneNumbers

@@ -28,8 +28,8 @@ class Preview(Schema):
     The jobs on which the run would act at the time of the request, and the cost.
 
     `deliveries` counts the deliveries that the action `redeliver` would send. `resume_free` counts the jobs that
-    continue from an answer that is paid for. The other jobs may make `calls_most` calls, which cost `amount_most`.
-    `is_complete` is false if counting stopped at 100,000 jobs.
+    continue from a paid answer and cost nothing. The other jobs may together make `calls_most` calls, which cost
+    `amount_most`. `is_complete` is false if counting stopped at 100,000 jobs.
     """
 
     jobs: int
@@ -44,7 +44,8 @@ class Actor(Schema):
     """
     Who made a change, through which surface and with which key.
 
-    If there is no key, somebody used Redis directly, or a worker (surface `worker`) learnt something from an answer.
+    Without a key, a person used Redis directly. If the surface is `worker`, a worker made the change after an answer of
+    the endpoint.
     """
 
     surface: Surface
@@ -62,10 +63,10 @@ class BulkLinks(Schema):
 
 class BulkRun(Schema):
     """
-    A bulk run. `query` is frozen: it does not match jobs that are enqueued later.
+    A bulk run. Its `query` does not match jobs that are enqueued later.
 
-    `matched` counts the jobs that the run has read so far. `acted_on` counts the jobs (with `redeliver`, the
-    deliveries) on which it has acted, and `outcomes` counts these by outcome.
+    `matched` counts the jobs that the run has read so far. `acted_on` counts the jobs on which it has acted; with
+    `redeliver`, deliveries are counted. `outcomes` counts them by outcome.
     """
 
     id: str

@@ -13,11 +13,11 @@ class DryRun(Schema):
     """
     The answer to a dry run; nothing was enqueued.
 
-    `binding` names the limit that would make the job wait, or is `none`. It is `account` if the job may go only to
-    accounts that take no jobs now. `position` counts from 1, in the order in which jobs of all tenants are dispatched.
-    The estimates use recent durations; they are null if `binding` is `paused`, `backlog`, `budget` or `account`. With
-    several accounts, the field `account` names the account that would take the job now, and `accounts` has the
-    `binding` of each account to which the job may go.
+    `binding` names the limit that would make the job wait, or is `none`. It is `account` if none of the accounts for
+    this job takes jobs now. `position` is the job's place in the order of dispatch, among the jobs of all tenants, from
+    1. The estimates use recent durations. They are null if `binding` is `paused`, `backlog`, `budget` or `account`.
+    With several accounts, `account` names the account that would take the job now, and `accounts` has the `binding` of
+    each account for this job.
     """
 
     cost: float = Field(description="Price of one call.")

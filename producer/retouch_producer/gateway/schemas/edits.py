@@ -102,9 +102,9 @@ class Problem(Schema):
 
 class Charges(Schema):
     """
-    Numbers of POSTs. `certain` counts those that were billed, `possible` also those that may have been billed.
+    Numbers of POSTs. `certain` POSTs were billed. `possible` POSTs were billed or may have been billed.
 
-    `amount` is the most that they cost.
+    `amount` is the cost of all possible POSTs.
     """
 
     certain: int
@@ -166,12 +166,12 @@ class Job(Schema):
     """
     One job.
 
-    `replayed` is true if the request returned an earlier job with the same idempotency key. `shared` is true if it
-    returned the job of an exact duplicate. `edit` is sent to the endpoint; `input` is the name of our copy of the
-    picture, under `/files/`. `max_attempts` and `max_charges` are null where the workers' settings apply. `resumable`
-    is true if a paid answer is on record, so that a replay costs nothing. `results` are all images of the endpoint's
-    answer, `result` is the first. `account` is the account to which the job was dispatched last, and `account_reason`
-    says why; the reason is null with only one account.
+    `replayed` is true if the request returned an earlier job with the same idempotency key. `shared` is true if the
+    request returned an earlier job for the same edit. `edit` has the fields that are sent to the endpoint. `input` is
+    the name of our copy of the picture, under `/files/`. `max_attempts` and `max_charges` are null if the workers'
+    settings apply. `resumable` is true if a paid answer is on record, so that a replay costs nothing. `results` has all
+    images of the endpoint's answer, and `result` is the first of them. `account` is the account to which the job was
+    dispatched last. `account_reason` says why, and is null if there is only one account.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -246,7 +246,12 @@ class BatchAnswer(Schema):
 
 
 class StateChange(Schema):
-    """The job after a cancel (`cancelled`, `requested`, `final`) or replay (`replayed`, `open`, `succeeded`)."""
+    """
+    The outcome of a cancel or a replay, and the job after it.
+
+    A cancel has the outcome `cancelled`, `requested` or `final`. A replay has the outcome `replayed`, `open` or
+    `succeeded`.
+    """
 
     outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
     job: Job

@@ -98,8 +98,8 @@ class RawAnswer(Schema):
     """
     The endpoint's last answer to a job as it came, with API keys masked.
 
-    `text` is the body, at most 4 kB of it; `cut` is true if the body was longer. `fence` is that of the charge that
-    the answer is about.
+    `text` has up to 4 kB of the body, and `cut` is true if the body was longer. `fence` belongs to the charge that got
+    this answer.
     """
 
     fence: int

@@ -12,9 +12,9 @@ from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 class Stats(Schema):
     """
-    What happened between two instants: `total`, and `data` with a row for each account or tenant if `by` is set.
+    The statistics of a time range: `total` for all, and `data` with a row for each account or tenant if `by` is set.
 
-    `today` is the cost of the present UTC day until now, and `yesterday` the cost of the whole day before.
+    `today` is the cost of the present UTC day until now. `yesterday` is the cost of the whole day before.
     """
 
     since: Instant
