@@ -84,9 +84,9 @@ class Attempt:
     """
     The facts about one attempt that a decision needs.
 
-    `number` is the number of the attempt, from 1, or 0 before the first POST. `charges` is the number of POSTs that may
-    have been billed; `polls` and `waits` are the numbers of polls and waits until now. `deadline_at` is in Unix
-    seconds. `may_move` is true if there are several accounts of the endpoint.
+    `number` counts from 1; it is 0 before the first POST. `charges` is the number of POSTs that may have been billed.
+    `polls` is the number of polls so far, and `waits` is the number of waits for an image. `deadline_at` is in Unix
+    seconds. `may_move` is true if the endpoint has several accounts.
     """
 
     number: int
@@ -99,14 +99,15 @@ class Attempt:
 
 def backoff_s(number: int, policy: RetryPolicy) -> float:
     """
-    Return the seconds to wait after attempt `number`, without jitter: the base, doubled for each earlier attempt, up to
-    the cap.
+    Return the seconds to wait after attempt `number`, without jitter.
+
+    The wait is `backoff_base_s` after the first attempt and doubles with each further attempt, up to `backoff_cap_s`.
     """
     return float(min(policy.backoff_cap_s, policy.backoff_base_s * 2.0 ** min(max(number, 1) - 1, 60)))
 
 
 def jittered(delay_s: float, random: float, cap_s: float = float("inf")) -> float:
-    """Return `delay_s` with jitter: up to 20 % shorter or longer, and at most `cap_s`. `random` is in [0, 1)."""
+    """Return `delay_s`, made up to 20 % shorter or longer, and at most `cap_s`. `random` is in [0, 1)."""
     return min(cap_s, delay_s * (1 + JITTER * (2 * random - 1)))
 
 
@@ -127,8 +128,8 @@ def decide(  # noqa: C901, PLR0912 - one branch for each outcome, all in one pla
     """
     Return the decision that follows an outcome; `now` is in Unix seconds, `random` in [0, 1).
 
-    Failure policy: while a paid answer can still yield its image, there is no new POST. A POST whose answer is unknown
-    is repeated only while `max_charges` permits. Otherwise the job fails, and a person decides.
+    Failure policy: no POST is sent while a paid answer can still yield its image. A POST whose answer is unknown is
+    repeated only while `max_charges` permits. Otherwise the job fails, and a person decides.
     """
     match outcome:
         case Stored(image, others):
@@ -199,9 +200,9 @@ def _wait_or_move(
     delay_s: float, code: str, message: str, attempt: Attempt, now: float, *, refund: bool = True
 ) -> Decision:
     """
-    Return a retry after an outcome that cost nothing, or a failure if its wait would end after the deadline.
+    Return a retry after an outcome that cost nothing, or a failure if the wait would end after the deadline.
 
-    With several accounts, the job moves to another account if `code` concerns the present account only.
+    If there are several accounts and `code` concerns only the present one, the job moves to another account.
     """
     moves = attempt.may_move and code in _OF_THE_ACCOUNT
     return _wait(Retry(delay_s, code, message, refund, counts_as_wait=False, moves=moves), attempt, now)
@@ -219,9 +220,9 @@ def _post_again(
     drop_checkpoint: bool = False,
 ) -> Decision:
     """
-    Return a retry that POSTs again after the backoff, or a failure if attempts, charges or deadline do not permit it.
+    Return a retry that POSTs again, or a failure if no attempt, no charge or no time is left.
 
-    `least_s` is the shortest wait.
+    The wait before the POST is the backoff, but at least `least_s` seconds.
     """
     # Charges are checked before attempts, so that the message names the limit which only a person should raise.
     if attempt.charges >= policy.max_charges:

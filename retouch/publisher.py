@@ -1,11 +1,10 @@
 """
-The publisher writes and sends one message for each dispatched item (a job or a delivery), for Celery but without
-importing Celery.
+Writes and sends one Celery message for each dispatched item (a job or a delivery), without importing Celery.
 
-The messages differ only in their ids. Therefore their text is made once, here; `tests/unit/client/test_message_text.py`
-checks that it equals what Celery and kombu write. Celery and kombu would build an exchange and an envelope for each
-message: that takes ten times as long as the LPUSH that sends the message, and every producer would have to import
-Celery.
+Celery and kombu would build an exchange and an envelope for each message. That takes ten times as long as the LPUSH
+that sends the message, and every producer would have to import Celery. Here the text of a message is made once, since
+messages differ only in their ids. `tests/unit/client/test_message_text.py` checks that this text is the same as the
+text of Celery and kombu.
 """
 
 from __future__ import annotations
@@ -43,16 +42,18 @@ _ID, _ITEM, _BODY = "@id@", "@item@", "@body@"  # placeholders in the text of a 
 
 class Publisher:
     """
-    Sends messages with one LPUSH on a kept connection.
+    Sends messages with LPUSH on a kept connection.
 
-    If several threads publish at the same time, one of them sends for all. Rescue sends a lost message again. A message
-    that is sent twice does no harm, since the second one finds nothing to claim.
+    If several threads publish at the same time, one of them sends the messages of all. Rescue sends a lost message
+    again. A message may be sent twice: the second one finds nothing to claim.
     """
 
     def __init__(self, settings: Settings, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
         """
-        Call `on_loss` with a number of lost messages and the error, each time the broker does not answer, and for the
-        messages of the two seconds after that, once they are over or when the publisher is closed.
+        Call `on_loss` with the number of lost messages and the error.
+
+        It is called at once when the broker does not answer. The messages of the next two seconds are lost too; the
+        first `publish` after that time, or `close`, reports them together.
         """
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0
         self._unreported, self._error = 0, BaseException()
@@ -62,12 +63,12 @@ class Publisher:
 
     def publish(self, messages: Sequence[Message]) -> None:
         """
-        Send one message for each (lane, item). A lane may also be `edits.ACCOUNT`, the queue of one account.
+        Send one message for each (lane, item). A lane may also be the queue of one account: `edits.ACCOUNT`.
 
         Failure policy: if the broker does not answer within `redis_timeout_s`, the messages are dropped without an
-        error. The messages of the next two seconds are dropped too, so that callers do not wait again and again. The
-        work is in the store, and rescue sends its messages again within seconds. If nobody consumes a lane and its list
-        has grown long, the oldest messages of the list are dropped too.
+        error. For the next two seconds all messages are dropped at once, so that callers do not wait again. If nobody
+        consumes a lane, the oldest messages of a long list are dropped. No work is lost: it is in the store, and rescue
+        sends its messages again within seconds.
         """
         self._pending.extend(messages)
         # Checked again after each release: a thread that did not get the lock has left its messages in the queue.
@@ -127,10 +128,7 @@ def lane_of(queue: str) -> str:
 
 
 class Envelope:
-    """
-    The text of a queue's messages (Celery's protocol 2 in kombu's envelope). It is made once and has placeholders for
-    ids.
-    """
+    """The text of a queue's messages (Celery's protocol 2 in kombu's envelope), with placeholders for the ids."""
 
     def __init__(self, lane: str) -> None:
         self._text = json.dumps(_envelope(lane))

@@ -1,9 +1,9 @@
 r"""
 The query language over jobs: `state:failed code:spam_filter tenant:acme tag:order=17 since:2h cost:>1`.
 
-Spaces separate terms, and a job must match all of them; commas separate alternatives inside one term. A value that has
-a space, a comma or a quote is written in double quotes, with `\"` and `\\` inside. The result of parsing depends only
-on the text and the time. No field searches prompts or addresses.
+Terms are separated by spaces, and a job must match all of them. Alternatives inside one term are separated by commas. A
+value with a space, a comma or a quote is written in double quotes, with `\"` and `\\` inside. The result of parsing
+depends only on the text and the time. No field searches prompts or addresses.
 """
 
 from __future__ import annotations
@@ -69,9 +69,9 @@ class JobQuery:
     """
     A parsed query. An empty field matches every job, and so does an empty query.
 
-    A job matches if it has one of the values of each field that is not empty. `tags` and `costs` hold one group of
-    alternatives for each term, since a text may repeat these terms. `since` and `until` (exclusive) bound the instant
-    of enqueueing, in Unix seconds. A job matches a receiver that it names, or to which one of its events was sent.
+    A job must have one of the values of each field that is not empty. A text may repeat the terms `tag` and `cost`, so
+    `tags` and `costs` have one group of alternatives for each term. `since` and `until` (exclusive) bound the instant
+    of enqueueing, in Unix seconds. A receiver matches the jobs that name it, and the jobs whose events were sent to it.
     """
 
     tenants: tuple[str, ...] = ()
@@ -98,7 +98,7 @@ class JobQuery:
 
     @property
     def unindexed(self) -> tuple[str, ...]:
-        """The fields of this query without an index: `cost`, and `account` if `default` is one of its values."""
+        """The fields of this query that have no index: `cost`, and `account` if the query names `default`."""
         return ("account",) * ("default" in self.accounts) + ("cost",) * bool(self.costs)
 
     def frozen(self, at: float) -> JobQuery:
@@ -107,7 +107,7 @@ class JobQuery:
         return replace(self, since=min(self.since, until), until=until)
 
     def also(self, other: JobQuery) -> JobQuery:
-        """Return the query that requires both; raise `InvalidQuery` for a field in both, except time, tag and cost."""
+        """Return a query that requires both. Raise `InvalidQuery` if both set a field other than time, tag or cost."""
         names = ("tenants", "states", "codes", "accounts", "receivers", "ids")
         both = [name for name in names if getattr(self, name) and getattr(other, name)]
         if both:
@@ -123,7 +123,7 @@ class JobQuery:
 
 
 def is_query(text: str) -> bool:
-    """Return True if a text has a colon or an inner space: it is a query then, and not the name of a state."""
+    """Return whether a text is a query and not the name of a state: it has a colon or an inner space."""
     return ":" in text or " " in text.strip()
 
 
@@ -131,7 +131,7 @@ def list_query(state: str | None, query: str | None, since: float, now: float) -
     """
     Return the query for a list of jobs that were enqueued at `since` or later.
 
-    `state` is the name of a state, or the text of a query, which is joined with `query`. Ages count back from `now`.
+    A job must match both `state` (the name of a state, or a query) and `query`. Ages count back from `now`.
     """
     if state and not isinstance(state, JobState) and is_query(state):
         state, query = None, f"{state} {query or ''}"
@@ -204,7 +204,7 @@ class _Reader:
 
 
 def _values_of(term: str, now: float, seen: Container[str]) -> tuple[str, tuple[object, ...]]:
-    """Return the field and values of a term; `seen` has earlier fields. Raise `ValueError` with what was expected."""
+    """Return the field and the values of a term; raise `ValueError` for a fault. `seen` has the earlier fields."""
     name, colon, rest = term.partition(":")
     if not colon or '"' in name:
         kind = {"ed_": "id", "rc_": "receiver"}.get(term[:3])

@@ -1,9 +1,9 @@
 """
 Imports redis-py as if the SDK of OpenTelemetry were not installed.
 
-redis-py 8.1 imports that SDK for one annotation, if the SDK is installed. That would cost each process of ours a third
-of a second of CPU and 12 MB, whether traces are on or off. Modules that may be the first to need redis-py import it
-here.
+redis-py 8.1 imports the SDK, if it is installed, for a single annotation. That would cost each of our processes a third
+of a second of CPU and 12 MB, even while traces are off. A module that may be the first to import redis-py imports it
+from here.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _SDK = "opentelemetry.sdk"
 
 class _Hiding:
     """
-    A finder of modules that hides the SDK from the thread that made it.
+    Hides the SDK from the thread that made this finder of modules.
 
-    A client imports redis-py when it is first used. Then another thread may import the SDK for good reason.
+    Other threads may import the SDK at the same time, since a client imports redis-py only when it is first used.
     """
 
     def __init__(self) -> None:

@@ -195,7 +195,8 @@ class Settings(BaseSettings):
     @property
     def store(self) -> str:
         """
-        Return the URL of the blob store: `store_url`, or the folder `var/blobs` in the working folder if that is empty.
+        Return `store_url`, the URL of the blob store. If it is empty, return the URL of `var/blobs` in the working
+        folder.
         """
         return self.store_url or (Path.cwd() / "var" / "blobs").as_uri()
 

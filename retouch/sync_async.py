@@ -1,9 +1,9 @@
 """
 Lets code be written once, for threads and for event loops.
 
-The code is a coroutine that waits only inside calls of a client. The blocking client of redis-py returns the reply; its
-asyncio client returns an awaitable; `reply` takes both. With a blocking client the coroutine never suspends, so a
-single step runs it to its end (`run_sync`), which takes a few microseconds.
+The code is a coroutine that waits only inside calls of a client. A blocking client of redis-py returns the reply
+itself, and a client for asyncio returns an awaitable; `reply` takes both. With a blocking client, the coroutine never
+suspends. Therefore `run_sync` runs it to its end in one step, which takes a few microseconds.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ async def reply(value: Replied[Value]) -> Value:
 
 class SyncAsync(Generic[P, Value]):
     """
-    A coroutine function `f` for threads and event loops. In a thread, `f(…)` runs the coroutine to its end. On an event
-    loop, `await f.awaited(…)` runs it.
+    A coroutine function `f` for threads and event loops.
+
+    In a thread, `f(…)` runs the coroutine to its end. On an event loop, `await f.awaited(…)` runs it.
     """
 
     __slots__ = ("awaited",)
@@ -76,8 +77,9 @@ class SyncAsync(Generic[P, Value]):
 
 class sync_async(Generic[Owner, P, Value]):  # noqa: N801 - a decorator has the name of a function
     """
-    Decorate a method as `SyncAsync`: `store.record(job)` in a thread, `await store.record.awaited(job)` on an event
-    loop.
+    Decorate a method, which becomes a `SyncAsync`.
+
+    In a thread, call `store.record(job)`. On an event loop, call `await store.record.awaited(job)`.
     """
 
     def __init__(self, method: Callable[Concatenate[Owner, P], Work[Value]]) -> None:

@@ -58,9 +58,11 @@ def verify_webhook(
     Check a webhook and return its event.
 
     `body` must be the raw request body, and not JSON that was parsed and written again. Header names may be in any
-    case. Raises `WebhookNotVerified` if a header is missing, if no signature is valid, or if the timestamp is more than
-    `tolerance_s` seconds from `now` (Unix seconds, by default the clock): somebody may have recorded the request and
-    sent it again.
+    case. `now` is in Unix seconds, by default the present time.
+
+    Raise `WebhookNotVerified` if a header is missing, if no signature is valid, or if the body is not JSON. Raise it
+    also if the timestamp is more than `tolerance_s` seconds from `now`: somebody may have recorded the request and sent
+    it again.
     """
     lowered = {name.lower(): value for name, value in headers.items()}
     try:

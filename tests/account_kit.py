@@ -1,5 +1,5 @@
 """
-Steps for tests of several accounts: POST, refuse and succeed jobs, close an account, and read the account of a job.
+Steps for tests of several accounts: POST a job, refuse it, let it succeed, close an account, and read a job's account.
 """
 
 from __future__ import annotations

@@ -28,8 +28,9 @@ def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 class Driven:
     """
-    A wrapper around an object of the asyncio client. Its methods block until their coroutine has ended on an event loop
-    in another thread.
+    A wrapper around an object of the asyncio client. Its methods block until their coroutine has ended.
+
+    The coroutines run on an event loop in another thread.
     """
 
     def __init__(self, target: Any, loop: asyncio.AbstractEventLoop) -> None:

@@ -27,7 +27,7 @@ Binding = Literal[
 
 
 class UnknownAccount(RetouchError):
-    """Raised for an id that no account of the accounts file has, and for any id if there is no such file."""
+    """Raised for an id that no account of the accounts file has. Without such a file, every id is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,15 @@ class AccountNumbers:
     """
     The numbers of one account. Instants are in Unix seconds.
 
-    `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `served` is true while a living worker
-    holds the account's key, and `workers` counts these workers. `closed` is the code of the answer that closed the
-    account at `closed_at`, or empty; `tested` is true while one job is let through to test whether the account works
-    again. While the account's breaker is open, calls begin again in `breaker_open_s` seconds. After an answer that the
-    account's queue is full, calls begin again in `resting_s` seconds. `calls_today` counts the POSTs of this UTC day
-    that were not free; `calls_per_day` is their bound (0: none). `charges_today` has the charges of jobs that ended
-    today, by class of the ledger, and `amount_today` is their price.
+    The account has `limit` slots, of which `held` are taken; `learns` is true if the limit is learnt. `served` is true
+    while a living worker holds the account's key. With an accounts file, `workers` counts these workers. `closed` is
+    the code of the answer that closed the account at `closed_at`, or empty. `tested` is true while one job is let
+    through to a closed account, to test it. If the breaker is open, calls begin again in `breaker_open_s` seconds. If
+    the account's queue was full, calls begin again in `resting_s` seconds.
+
+    `calls_today` counts the POSTs of this UTC day, without those that were free; `calls_per_day` is their bound (0:
+    none). `charges_today` has the charges of jobs that ended today, by class of the ledger. `amount_today` is their
+    price.
     """
 
     id: str
@@ -69,17 +71,13 @@ class AccountNumbers:
 
     @property
     def takes_jobs(self) -> bool:
-        """
-        Whether the account gets jobs now or after its breaker closes: it is served, and is not paused, draining or
-        closed.
-        """
+        """Whether the account is served, and is not paused, draining or closed; an open breaker does not count."""
         return self.served and not self.mode and not self.closed
 
     @property
     def binding(self) -> Binding:
         """
-        The reason why the account gets no jobs now, or `none`. Of several reasons, it is the first in the order of
-        `Binding`.
+        The reason why the account gets no jobs now: the first one in the order of `Binding`. `none` if it gets jobs.
         """
         bounds: tuple[tuple[Binding, bool], ...] = (
             ("unserved", not self.served),
@@ -180,8 +178,9 @@ class AccountStore:
     @sync_async
     async def limit_steps(self, account: str) -> list[LimitStep]:
         """
-        Return the changes of an account's learnt limit, oldest first. The latest 500 are kept, until three days after
-        the last change.
+        Return the changes of an account's learnt limit, oldest first.
+
+        The store keeps the latest 500 changes, and drops all of them three days after the last change.
         """
         steps = await reply(self._client.lrange(keys.limit_steps(account), 0, -1))
         pairs = [step.split(" ") for step in reversed(steps)]
@@ -220,9 +219,8 @@ class AccountStore:
         """
         Let one job through to a closed account, and return True; return False if the account is not closed.
 
-        Raise `UnknownAccount` for an unknown id. When the endpoint answers that job, the account opens, unless the
-        answer is again a reason to close it. Without an answer, another job is let through: first after 10 s, later
-        after up to 5 min.
+        The endpoint's answer to that job opens the account, or closes it again. While there is no answer, further jobs
+        are let through: the first after 10 s, later ones after up to 5 min. Raise `UnknownAccount` for an unknown id.
         """
         if not (await self.show.awaited(account)).closed:
             return False

@@ -1,4 +1,4 @@
-"""Answers of the endpoint: what is kept of them as they came, and what follows from recording one."""
+"""Answers of the endpoint: their raw text, which the store keeps, and the consequences of recording an answer."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class RawAnswer:
     """
     An answer of the endpoint to a POST or to a poll: its HTTP status, and its body as text.
 
-    The text may hold the caller's prompt and links to pictures, so it may be shown to those who may see the job, and is
-    never logged. API keys are masked in it. `is_cut` is true if the body was longer than the text. `fence` is the
-    number of the lease of the POST that the answer is about; it is 0 until the answer is on record.
+    The text may hold the caller's prompt and links to pictures. Therefore it is never logged, and only people who may
+    see the job may see it. API keys in it are masked. `is_cut` is true if the body was longer than the text. `fence` is
+    the number of the lease under which the POST was sent; it is 0 until the answer is on record.
     """
 
     status: int
@@ -28,7 +28,7 @@ class RawAnswer:
     fence: int = 0
 
     def to_json(self, fence: int) -> str:
-        """Return the answer as JSON for the store, as one about the POST of that lease."""
+        """Return the answer as JSON for the store. `fence` is the number of the lease under which the POST was sent."""
         return json.dumps({**asdict(self), "fence": fence}, separators=(",", ":"), ensure_ascii=False)
 
 

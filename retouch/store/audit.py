@@ -1,9 +1,9 @@
 """
-The audit. A change by hand to jobs, gates, keys or receivers adds one line; so does an answer of the endpoint that
-closes or opens an account. Lines are kept for 90 days.
+The audit. Each change by hand to jobs, gates, keys or receivers adds one line. An answer of the endpoint that closes or
+opens an account also adds a line. Lines are kept for 90 days.
 
-Only `record` writes lines. A line has ids, counts and queries, never a secret, a prompt or an address: `record` accepts
-only the details in `DETAILS`.
+Only `record` writes lines, and it accepts only the details in `DETAILS`. A line has ids, counts and queries, but no
+secret, no prompt and no address.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class Actor:
     Who makes a change, and through which surface.
 
     An API key has an id (`key`), a name and a role. A person who uses Redis directly has no `key` and no `role`. A
-    worker has none either; its `name` is the worker's host and process. A worker is the actor when an answer of the
-    endpoint closes or opens an account.
+    worker is the actor when an answer of the endpoint closes or opens an account. It has no `key` and no `role` either;
+    its `name` is its host and process.
     """
 
     surface: Surface
@@ -70,9 +70,10 @@ class Actor:
 
 class AuditLine(NamedTuple):
     """
-    One change. `id` is the cursor of the line in the log; `at` is in Unix seconds. `tenant` is the owner of the changed
-    objects, or empty if they belong to all tenants or to none. `details` has `ids` or `query`, `preview`, `outcome` and
-    so on.
+    One change. `id` is the cursor of the line in the log; `at` is in Unix seconds.
+
+    `tenant` owns the changed objects; it is empty if they belong to all tenants or to none. `details` has `ids` or
+    `query`, `preview`, `outcome` and so on.
     """
 
     id: str
@@ -160,7 +161,7 @@ class SharedAuditLog:
         """
         Count one more line for a producer's key; return whether the line may be written.
 
-        In place of the first line above the bound, a line `audit.capped` is written: `fields` is changed to this.
+        If it is the first line above the bound, change `fields` into a line `audit.capped`.
         """
         counter = keys.audit_count(key, int(time.time() // 86_400))
         pipe = self._client.pipeline(transaction=True)

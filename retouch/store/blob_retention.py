@@ -1,8 +1,8 @@
 """
 Decides how long blobs and index entries are kept: an index entry as long as its record, a blob while a record needs it.
 
-A blob has one entry in `rt:blobs`, even if several jobs yielded the same bytes. It has one more entry for each tenant
-that owns it: a tenant owns the blobs of its jobs and uploads.
+A blob has one entry in `rt:blobs`, even if several jobs yielded the same bytes. A tenant owns the blobs of its jobs and
+uploads. For each owner, the blob also has an entry in `rt:blobs:{tenant}`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def keep_blob(client: Client, name: str, for_s: float, tenant: str = "") -> None
     """
     Keep a blob for at least `for_s` seconds from now; `tenant`, if any, owns it for the same time.
 
-    This never shortens the time for which a blob is kept. It is for uploads and input pictures. The images of a job are
-    recorded by the script that ends the job.
+    This never shortens the time for which a blob is kept. Use it for uploads and input pictures. The images of a job
+    are recorded by the script that ends the job.
     """
     # Not the clock of this process: the scripts decide by the clock of Redis what is due.
     seconds, _ = client.time()
@@ -86,10 +86,9 @@ def owned_by_others(client: Client, tenant: str, names: Iterable[str]) -> set[st
 
 def take_due_blobs(client: Client) -> dict[str, float]:
     """
-    Take up to 200 blobs that no record needs any more; return {name: mark}, with which the caller calls `drop_blob`.
+    Take up to 200 blobs that no record needs any more; return {name: mark}, for `drop_blob`.
 
-    For an hour no other caller gets these blobs. Their entries stay: if this caller dies, another caller gets the blobs
-    after the hour.
+    For an hour, no other caller gets these blobs. If this caller dies, another caller gets them after the hour.
     """
     take: Script[list[str]] = load(client, "take_blobs")
     flat = take(args=[_DUE_MOST, AGAIN_S])
@@ -100,7 +99,8 @@ def release_blobs(client: Client, names: Iterable[str]) -> dict[str, tuple[float
     """
     Make blobs due in an hour; return {name: (kept_until, mark)}.
 
-    `kept_until` is until when the blob was kept before this call (Unix seconds); `mark` is for `drop_blob`.
+    `kept_until` is the end of the time for which the blob was kept before this call, in Unix seconds. `mark` is for
+    `drop_blob`.
     """
     seconds, micros = client.time()
     mark, wanted = seconds + micros / 1e6 + AGAIN_S, list(names)
@@ -117,9 +117,9 @@ def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
 
     `mark` is the score of the entry when the caller took the blob.
 
-    Failure policy: the blob stays if its score has changed, since a job then needs it again, or if its bytes were
+    Failure policy: the blob stays if its score has changed, since a job needs it again. It also stays if its bytes were
     written within the last hour. A blob is lost in one case: between this check and the deletion, a job needs the blob
-    again and does not write its bytes again.
+    again and does not write its bytes.
     """
     if client.zscore(keys.KEPT, name) != mark or not blobs.delete_idle(name, AGAIN_S):
         return False
@@ -145,10 +145,10 @@ class IndexTrimmer:
         listed_in: str = "",
     ) -> int:
         """
-        Drop the entries that are older than `older_s` seconds and whose records, in `lane`, are gone; return how many.
+        Drop the entries of `index` that are older than `older_s` seconds and have no record in `lane`; return how many.
 
-        The same entries are dropped from the indexes in `also`. If `listed_in` names a sorted set of indexes, the score
-        of this index in that set becomes the present instant; an index that is empty now is removed from the set.
+        The same entries are dropped from the indexes in `also`. `listed_in`, if given, is a sorted set of indexes: the
+        score of `index` in it becomes the present instant. If `index` is empty now, it is removed from that set.
         """
         gone = place = 0
         while place >= 0:
@@ -159,10 +159,10 @@ class IndexTrimmer:
 
 def trim_indexes(client: Client, retention_s: float) -> int:
     """
-    Drop index entries whose records are gone, receivers that no job has named for 90 days, and accounts that are gone
-    for 90 days; return how many were dropped.
+    Drop index entries without a record, receivers that no job has named for 90 days, and accounts that are gone for 90
+    days; return how many were dropped.
 
-    All workers call this. After a call that did the work, the calls of the next 50 seconds do nothing.
+    Every worker calls this. After a call that did the work, further calls do nothing for 50 seconds.
     """
     # The key expires by itself, so a worker that dies here delays the others by 50 seconds at most.
     if not client.set(keys.TRIMMED, 1, nx=True, ex=_TURN_S):
@@ -184,10 +184,10 @@ def trim_indexes(client: Client, retention_s: float) -> int:
 
 def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: float) -> int:
     """
-    Trim the indexes of a tenant's jobs: the index of all jobs, the indexes by state, and up to 1,000 other indexes that
-    are due.
+    Trim the indexes of a tenant's jobs; return how many entries of the index of all jobs were dropped.
 
-    Return how many entries of the index of all jobs were dropped.
+    The index of all jobs and the indexes by state are always trimmed. Of the others, up to 1,000 that are due are
+    trimmed.
     """
     by_state = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     gone = trim(keys.jobs(tenant), "edits", retention_s, also=by_state)
@@ -199,7 +199,7 @@ def _trim_jobs(client: Client, trim: IndexTrimmer, tenant: str, retention_s: flo
 
 
 def trim_job_indexes(client: Client, tenant: str) -> None:
-    """Trim all indexes of a tenant's jobs except those by state, even indexes that are not due."""
+    """Trim the indexes of a tenant's jobs that `rt:job_indexes:{tenant}` lists, even if they are not due."""
     # Erasing must not leave the tenant's tags behind, and the names of these indexes contain them.
     trim, own = IndexTrimmer(client), keys.job_indexes(tenant)
     for index, _ in client.zscan_iter(own):

@@ -1,9 +1,9 @@
 """
-Bulk runs in Redis. A run is one action on all jobs that match a query; it has a preview, its progress and a history.
+Bulk runs in Redis. A run is one action on all jobs that match a query; its record has a preview and the progress.
 
-The query of a run is frozen when the run is created: it does not match jobs that are enqueued later. Workers carry out
-a run in chunks (`retouch.store.bulk_chunks`), one worker at a time under a lease. The items of a chunk are ids of jobs,
-or, for `redeliver`, of deliveries.
+The query is frozen when the run is created: it does not match jobs that are enqueued later. Workers carry out a run in
+chunks (`retouch.store.bulk_chunks`); only one worker at a time has the run's lease. The items of a chunk are ids of
+jobs; if the action is `redeliver`, they are ids of deliveries.
 """
 
 from __future__ import annotations
@@ -41,11 +41,12 @@ _ASK_AGAIN_S = 30.0
 @dataclass(frozen=True, slots=True)
 class Preview:
     """
-    The number of jobs on which a run would act, and what that may cost.
+    The number of jobs on which a run would act, and the most calls that the run may cost.
 
-    `deliveries` is the number of deliveries that `redeliver` would send again, 0 for other actions. The next two are
-    for `replay`: `resume_free` is the number of jobs whose answer is paid for already; `calls_most` is how many calls
-    all other jobs may make together. `is_complete` is False if counting stopped at 100,000 jobs.
+    `deliveries` is for the action `redeliver`: how many deliveries are sent again. Two fields are for `replay`:
+    `resume_free` is the number of jobs whose answer is paid for already, and `calls_most` is how many calls all other
+    jobs may make together. For other actions these fields are 0. `is_complete` is False if counting stopped at 100,000
+    jobs.
     """
 
     jobs: int = 0
@@ -58,9 +59,10 @@ class Preview:
 @dataclass(frozen=True, slots=True)
 class BulkRequest:
     """
-    An action on all jobs that match a query. Only the action `priority` has a `priority`; `dead` limits `redeliver` to
-    dead letters. `text` is the query as the caller wrote it; two requests with the same idempotency key must have the
-    same text.
+    An action on all jobs that match a query.
+
+    Only the action `priority` has a `priority`. With `dead`, the action `redeliver` sends only dead letters again.
+    `text` is the query as the caller wrote it; requests with the same idempotency key must have the same `text`.
     """
 
     action: BulkAction
@@ -75,10 +77,9 @@ class BulkRun:
     """
     A bulk run on record. Instants are in Unix seconds.
 
-    `tenant` is the tenant whose key started the run. `matched` is the number of jobs that were read so far. `outcomes`
-    has the number of items by outcome: `replayed`, `cancelled`, `requested`, `redelivered`, `changed` and so on. `left`
-    is the number of items that the present chunk still has. `cursor` is where the next chunk begins. `fence` is the
-    number of the lease.
+    `tenant` is the tenant whose key started the run. `matched` counts the jobs that were read so far. `outcomes` counts
+    items by outcome: `replayed`, `cancelled`, `requested`, `redelivered`, `changed` and so on. `left` counts the items
+    that the present chunk still has. The next chunk begins at `cursor`. `fence` is the number of the lease.
     """
 
     id: str
@@ -118,8 +119,8 @@ def read_request(
     """
     Return a checked request; `narrow` limits the query to the jobs that the caller may see.
 
-    Raise `InvalidQuery` for a wrong query and `InvalidEdit` for other faults, such as an empty query, which would match
-    every job on record. Ages in the query count back from `now` (Unix seconds).
+    Raise `InvalidQuery` for a wrong query, and `InvalidEdit` for other faults. An empty query is a fault, since it
+    would match every job on record. Ages in the query count back from `now` (Unix seconds).
     """
     faults = list[tuple[str, str]]()
     if action not in ACTIONS:
@@ -160,10 +161,11 @@ class BulkStore:
         self, request: BulkRequest, actor: Actor, tenant: str, count: Callable[[], Preview], idempotency_key: str = ""
     ) -> BulkRun:
         """
-        Create a run and return it; a worker begins it within seconds. A known idempotency key returns the earlier run.
+        Create a run and return it; a worker begins the run within seconds.
 
-        The query is frozen first; then `count` makes the preview. Raise `QueueFull` if the tenant has five open runs,
-        and `IdempotencyConflict` if the idempotency key was used for another request.
+        The query is frozen before `count` makes the preview. If the idempotency key is known, the earlier run is
+        returned. Raise `IdempotencyConflict` if the key was used for another request, and `QueueFull` if the tenant has
+        five open runs.
         """
         run = f"bk_{_digest(tenant, idempotency_key)}" if idempotency_key else f"bk_{secrets.token_hex(12)}"
         if idempotency_key and (earlier := self._known(run, request)):
@@ -235,10 +237,9 @@ class BulkStore:
 
     def plan(self, run: BulkRun, matched: int, items: Sequence[str], following: IndexCursor | None) -> str:
         """
-        Write the next chunk of a run: `matched` jobs were read for this chunk, and the chunk after it begins at
-        `following`.
+        Write the next chunk of a run, for which `matched` jobs were read. The chunk after it begins at `following`.
 
-        Return `ok`, `done` if nothing was left, or `stale` if the lease is lost.
+        Return `ok`, `done` if nothing was left, or `stale` if the lease is lost or the run was aborted.
         """
         cursor = str(following) if following else ""
         word: str = self._scripts["bulk_plan"](args=[run.id, run.fence, matched, cursor, *items])
@@ -246,10 +247,10 @@ class BulkStore:
 
     def move(self, run: BulkRun, lease_s: float, retention_s: float) -> tuple[str, list[Message]]:
         """
-        Act on up to ten items of the chunk; return what comes next, and the messages that the caller must send.
+        Act on up to ten items of the chunk; return a word, and the messages that the caller must send.
 
-        What comes next is `running` (more items), `planning` (the chunk is empty), `done`, or `stale` (the lease is
-        lost, or the run was aborted).
+        The word is `running` if the chunk has more items, `planning` if the chunk is empty, `done` if the run is over,
+        or `stale` if the lease is lost or the run was aborted.
         """
         word, messages = self._scripts["bulk_move"](args=[run.id, run.fence, ITEMS_AT_ONCE, lease_s, retention_s])
         return word, messages_of(messages)

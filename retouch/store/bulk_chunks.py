@@ -68,10 +68,7 @@ class BulkChunks:
                 return
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
-        """
-        Return (number of jobs read, items of the next chunk, cursor). The chunk after that begins at the cursor, which
-        is None at the end.
-        """
+        """Return (number of jobs read, items of the next chunk, cursor of the chunk after it: None at the end)."""
         page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
         if run.request.action == "redeliver":
             return len(page.records), self._deliveries_of(page.records, run.request, run.created_at), page.following
@@ -79,10 +76,10 @@ class BulkChunks:
 
     def _deliveries_of(self, records: list[JobRecord], request: BulkRequest, made_before: float) -> list[str]:
         """
-        Return the ids of the deliveries to send again; return an empty list if the action is not `redeliver`.
+        Return the ids of the deliveries that `redeliver` sends again; return an empty list for other actions.
 
-        Only deliveries that were made before `made_before` (Unix seconds) are returned. If the query names receivers,
-        only their deliveries are returned. If the request has `dead`, only dead letters are returned.
+        Each was made before `made_before` (Unix seconds). If the query names receivers, each goes to one of them. If
+        the request has `dead`, each is a dead letter.
         """
         if request.action != "redeliver" or not records:
             return []
@@ -102,7 +99,7 @@ class BulkChunks:
 
 
 def changeable_jobs(request: BulkRequest) -> JobQuery:
-    """Return the query of a request, limited to the jobs that the action can change, by their states."""
+    """Return the query of a request, limited to the states in which the action can change a job."""
     states = _APPLIES_TO[request.action]
     if not states:
         return request.query
@@ -111,7 +108,5 @@ def changeable_jobs(request: BulkRequest) -> JobQuery:
 
 
 def can_match(request: BulkRequest) -> bool:
-    """
-    Return whether the action can change jobs in one of the states that the query names; True if it names no state.
-    """
+    """Return True if the query names no state, or a state in which the action can change a job."""
     return changeable_jobs(request).states != (_NO_STATE,)

@@ -1,4 +1,4 @@
-"""Deliveries in Redis: each is one event that must reach one receiver. A record has its attempts too."""
+"""Deliveries in Redis. A delivery is one event that must reach one receiver; its record includes its attempts."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class DeliveryClaim:
     A delivery whose lease a worker holds, with the event that the worker must send.
 
     `number` is the number of this attempt, from 1. `by_hand` is true if a person asked for the attempt. `age_s` is the
-    age of the delivery's schedule, which began when the delivery was created or last redelivered by hand. `crashes` is
-    how many workers in a row, up to now, died while they held the delivery.
+    time since the delivery was created or last redelivered by hand. `crashes` is the number of workers that died one
+    after another, up to now, while they held the delivery.
     """
 
     delivery: str
@@ -121,8 +121,8 @@ class SharedDeliveryStore:
         """
         Send a delivery again by hand; return a word and the messages.
 
-        The word is `redelivered`, or why nothing was done: the delivery is `open` (still under way), `gone` (its job is
-        no longer on record) or `unknown`.
+        The word is `redelivered`, or the reason why nothing was done: `open` (the delivery is still under way), `gone`
+        (its job is no longer on record) or `unknown`.
         """
         word, messages = await reply(self._redeliver(args=[delivery]))
         return word, messages_of(messages)
@@ -148,7 +148,7 @@ class SharedDeliveryStore:
         """
         Return the records of the deliveries that have this tenant, receiver and state, in the order of `deliveries`.
 
-        An empty text matches every value. Of a delivery that does not match, only the compared fields are read.
+        An empty text matches every value. Whole records are read only for deliveries that match.
         """
         kept = await self.matching_ids.awaited(deliveries, tenant=tenant, receiver=receiver, state=state)
         return await self.records.awaited(kept) if kept else []
@@ -157,7 +157,7 @@ class SharedDeliveryStore:
     async def matching_ids(
         self, deliveries: Sequence[str], *, tenant: str = "", receiver: str = "", state: str = ""
     ) -> list[str]:
-        """Return the ids of the deliveries that `matching` would return, of which only the compared fields are read."""
+        """Return the ids of the deliveries that `matching` would return; this reads only the compared fields."""
         kept = list(deliveries)
         if kept and (tenant or receiver):
             specs = await reply(self._client.mget([keys.spec("deliveries", item) for item in kept]))
@@ -201,10 +201,7 @@ class DeliveryStore(SharedDeliveryStore):
         self._settle: Script[tuple[str, list[str]]] = load(client, "settle_delivery")
 
     def claim(self, delivery: str, lease_s: float) -> DeliveryClaim | None:
-        """
-        Take the delivery's lease for `lease_s` seconds; return None if another worker holds it or the delivery has
-        ended.
-        """
+        """Take the delivery's lease; return None if another worker holds it or the delivery has ended."""
         reply = self._claim(args=["deliveries", delivery, lease_s, ""])
         if not reply:
             return None
@@ -248,10 +245,10 @@ class DeliveryStore(SharedDeliveryStore):
         self, tenant: str, receiver: str, *, since: float = 0.0, state: str = ""
     ) -> Iterator[list[str]]:
         """
-        Yield the ids of the deliveries of one tenant to one receiver, created at `since` or later, newest first.
+        Yield lists of ids of a tenant's deliveries to one receiver, newest first. A list may be empty.
 
-        Each list is from one page of the tenant's index, and may be empty. With `state`, only deliveries that are in
-        this state when their page is read.
+        Only deliveries that were created at `since` (Unix seconds) or later are listed. With `state`, a delivery must
+        be in this state when its page is read.
         """
         after: IndexCursor | None = None
         # From an entry and not from a rank: deliveries that are created meanwhile move all ranks.

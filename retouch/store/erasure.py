@@ -39,9 +39,9 @@ class Erased:
     """
     The numbers of erased jobs and images.
 
-    `in_flight` is the number of jobs that were cancelled and have not ended yet; the next call erases them.
-    `images_due` is the number of images that were written within the last hour, perhaps by another tenant's job that
-    has not ended yet; a worker deletes them an hour later.
+    `in_flight` counts the jobs that were cancelled and have not ended yet; the next call erases them. `images_due`
+    counts the images that were written within the last hour. Another tenant's job may still need them, so a worker
+    deletes them an hour later.
     """
 
     jobs: int
@@ -54,9 +54,9 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
     """
     Erase a tenant's jobs, images, events, deliveries, receivers and bulk runs, and return how much was erased.
 
-    The tenant's open jobs are cancelled first; those in flight stay until their call has ended. An image that another
-    tenant owns too, by a job or an upload, is kept for that tenant. The ledger, the audit, history, limits and API keys
-    stay; they have no prompt and no address. The call may be repeated.
+    Open jobs are cancelled first. A job in flight stays until its call has ended; a later call erases it. An image that
+    another tenant owns too is kept for that tenant. The ledger, the audit, history, limits and API keys stay; they have
+    no prompt and no address.
     """
     records = list(_records(jobs, tenant))
     for record in records:
@@ -171,7 +171,7 @@ def _forget_tenant(client: Client, tenant: str) -> None:
 
 
 def _forget_targets(client: Client, tenant: str) -> None:
-    """Delete the state of the targets of a tenant's deliveries, since the names of its keys have their hosts."""
+    """Delete the state of a tenant's targets, since the names of these keys contain the hosts of receivers."""
     prefix = keys.lane("deliveries", "target:")
     for name in client.scan_iter(f"{prefix}{tenant} *", count=1_000):
         client.zrem(keys.lane("deliveries", "shut"), name.removeprefix(prefix))
@@ -180,9 +180,9 @@ def _forget_targets(client: Client, tenant: str) -> None:
 
 def _forget_bulk_runs(client: Client, tenant: str) -> None:
     """
-    Abort and delete the bulk runs of a tenant, and those of others whose query names this tenant alone.
+    Abort and delete the bulk runs of a tenant, and runs of others whose query names only this tenant.
 
-    Their queries may have tags of the tenant's jobs.
+    The query of a run may have tags of the tenant's jobs.
     """
     runs = BulkStore(client)
     abort: Script[str] = load(client, "bulk_abort")

@@ -1,4 +1,4 @@
-"""Reads the receivers that fail now from an index: since when and why each fails, and when its next attempt is."""
+"""Reads the receivers that fail now from an index: the begin and the cause of the failure, and the next attempt."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ class FailingReceiver:
     One receiver that has had no success since `since` (Unix seconds, like the other instants).
 
     `id` is the receiver's id, or `tenant task:name` for a Celery callback. `status` is None if there was no answer;
-    `trouble` then says why. `waiting` is how many deliveries to the same host wait or hold a slot. `next_at` is None if
-    no attempt is scheduled; `shut_until` is None while the breaker of that host is closed.
+    `trouble` then has the reason. `waiting` is how many deliveries to the same target wait or hold a slot. `shut_until`
+    is None while the breaker of that target is closed. `next_at` is the earliest instant of the next attempt; it is
+    None if no attempt is scheduled and the breaker is closed.
     """
 
     id: str
@@ -37,11 +38,7 @@ class FailingReceiver:
 
 
 def failing_receivers(client: Client, tenant: str = "", count: int = 100) -> list[FailingReceiver]:
-    """
-    Return up to `count` failing receivers, those that have failed for the longest time first.
-
-    An empty `tenant` means all tenants.
-    """
+    """Return up to `count` failing receivers, the longest failure first. An empty `tenant` means all tenants."""
     index = _index(tenant)
     while True:
         ids = client.zrange(index, 0, count - 1)

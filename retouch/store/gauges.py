@@ -74,12 +74,7 @@ def _first_score(client: Client, name: str) -> float | None:
 
 
 def _oldest_due(client: Client, now: float) -> float | None:
-    """
-    Return the instant (Unix seconds) at which the most overdue delivery became due; None if no delivery is due.
-
-    This reads only the first delivery of the timetable, and the first of each backlog whose group may run or holds a
-    slot.
-    """
+    """Return the instant (Unix seconds) at which the most overdue delivery became due; None if no delivery is due."""
     with client.pipeline(transaction=False) as pipe:
         for ready in ("ready", "ready:unproven"):
             pipe.zrange(keys.lane("deliveries", ready), 0, -1)
@@ -92,9 +87,9 @@ def _oldest_due(client: Client, now: float) -> float | None:
 
 def _budgets(client: Client, day: int) -> tuple[int, dict[str, int]]:
     """
-    Return the calls that are reserved for jobs in flight, and the calls that tenants have left today.
+    Return (calls reserved for jobs in flight, {tenant: calls left today}).
 
-    The calls left are returned for the 50 tenants that used the largest part of their budgets.
+    The dict has only the 50 tenants that used the largest part of their budgets.
     """
     budgets = {tenant: int(calls) for tenant, calls in client.hgetall("rt:edits:budgets").items()}
     reserved, used = 0, dict[str, int]()

@@ -60,10 +60,10 @@ class History:
 
     def between_by(self, by: By, since: float, until: float | None = None) -> dict[str, HistoryCounts]:
         """
-        Return the counts between two instants, for each account or tenant.
+        Return {account or tenant: counts} between two instants (Unix seconds; until now by default).
 
-        Enqueued jobs and deliveries are not counted by account. In each minute, the 100 busiest tenants have their own
-        counts; all other tenants are summed up as `other`.
+        Accounts have no counts of enqueued jobs and of deliveries. In each minute, the 100 busiest tenants have their
+        own counts; all other tenants are summed up as `other`.
         """
         return _named(by, self._sums(since, until, ""))
 
@@ -84,9 +84,8 @@ class History:
         """
         Return the counts of each period of `step_s` seconds between two instants, oldest first.
 
-        Periods without counts are returned too. `step_s` must be a whole number of minutes; other numbers raise
-        `ValueError`. If `step_s` is a number of whole hours, the periods reach back up to 90 days, otherwise up to 72
-        hours.
+        Periods without counts are returned too. Raise `ValueError` if `step_s` is no whole number of minutes. If
+        `step_s` is a whole number of hours, the periods reach back up to 90 days, otherwise up to 72 hours.
         """
         if step_s % MINUTE_S or step_s <= 0:
             raise ValueError(f"step_s: expected a whole number of minutes, got {step_s}")
@@ -135,7 +134,7 @@ def spans(since: float, until: float, now: float) -> tuple[int, int, list[str]]:
     """
     Return the first and the last minute of a range, and the names of the hashes that hold its counts.
 
-    Whole hours are read from the hash of the hour, so that few hashes are read. All instants are in Unix seconds.
+    A whole hour has one hash, so that few hashes are read. All instants are in Unix seconds.
     """
     first, last, current = int(since // MINUTE_S), int(until // MINUTE_S), int(now // MINUTE_S)
     # An expired minute is counted in its hour only, so a range that begins with such a minute begins with that hour.
@@ -195,7 +194,7 @@ def _joined(parts: Iterable[_Rows]) -> _Rows:
 
 
 def _named(by: By, rows: _Rows) -> dict[str, HistoryCounts]:
-    """Return {name without prefix: counts} of the rows of accounts, or of the rows of tenants and the row `other`."""
+    """Return {account or tenant: counts}; with tenants, the row `other` is included."""
     prefix = _PREFIXES[by]
     named = {row.removeprefix(prefix): counts for row, counts in sorted(rows.items()) if row.startswith(prefix)}
     if by == "tenant" and OTHER_TENANTS in rows:

@@ -43,11 +43,10 @@ class Distribution:
 
     def percentile(self, percent: float) -> float | None:
         """
-        Return the latency in seconds that `percent` percent of the latencies do not exceed; None if there are no
-        latencies.
+        Return an estimate of the latency (seconds) that `percent` percent of the latencies do not exceed.
 
-        This is an estimate: the latencies of a bucket are treated as evenly spread. The result never exceeds the last
-        bound.
+        Return None if there are no latencies. The latencies of a bucket are treated as evenly spread. The result never
+        exceeds the last bound.
         """
         rank, below = self.count * percent / 100, 0
         if not self.count:
@@ -98,10 +97,7 @@ class HistoryCounts:
 
     @property
     def answers(self) -> dict[str, int]:
-        """
-        Answers of the endpoint by class. A polled POST counts twice: as `processing`, and by its class when polling is
-        over.
-        """
+        """Answers of the endpoint by class. A polled POST counts as `processing`, and again when polling is over."""
         return self._by_first("answers")
 
     @property
@@ -116,7 +112,7 @@ class HistoryCounts:
         """
         Return the number of charges of each account, whatever their use.
 
-        If these are the counts of a single account, all its charges are under `default`.
+        The counts of a single account do not name the account: its charges are under `default`.
         """
         sums = Counter[str]()
         for name, count in self.counts.items():
@@ -150,9 +146,9 @@ class HistoryCounts:
         """
         Return the distribution of one kind of latency.
 
-        `wait` is the time from enqueueing to the first claim, `endpoint` the duration of a POST to the endpoint,
-        `total` the time from enqueueing to the end of a job that was neither cancelled nor replayed, and `lag` the time
-        from an event to its delivery.
+        `wait` is the time from enqueueing to the first claim. `endpoint` is the duration of a POST to the endpoint.
+        `total` is the time from enqueueing to the end, without cancelled and replayed jobs. `lag` is the time from an
+        event to its delivery.
         """
         bounds = BOUNDS[name]
         sums = [0] * (len(bounds) + 1)
@@ -170,7 +166,7 @@ class HistoryCounts:
         return sums
 
     def codes(self, state: str) -> dict[str, int]:
-        """Return how often jobs ended in one state, by code; the code is empty for `succeeded`."""
+        """Return {code: how often jobs ended in this state with this code}; the code is empty for `succeeded`."""
         sums: dict[str, int] = {}
         for name, count in self.counts.items():
             word, _, rest = name.partition(":")

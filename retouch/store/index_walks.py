@@ -20,7 +20,7 @@ STEP = 1_000
 
 class Source(NamedTuple):
     """
-    Entries that may match: the entries of the index `name` that are not in the index `without`, or those in `listed`.
+    Entries that may match: the entries in `listed`, or else those in the index `name` and not in the index `without`.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Walk:
     """
     The progress of reading one source; its entries must pass all of `filters`.
 
-    `unread` has the entries that were read from Redis and not yet taken, newest first, and `last` is the oldest of all
-    entries that were read. `is_read` is True when the source has no further entries. `count` is the size of a batch.
+    `unread` has the entries that were read from Redis and not yet taken, newest first. `last` is the oldest entry that
+    was read. `is_read` is True when the source has no further entries. `count` is the size of a batch.
     """
 
     source: Source
@@ -65,11 +65,10 @@ def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after
 
 async def fill(client: AnyClient, walks: Sequence[Walk], query: JobQuery) -> None:
     """
-    Read until each walk has unread entries or is at its end. Each round trip reads a batch for all walks that need one.
+    Read until each walk has unread entries or is at its end. One round trip reads a batch for each walk that needs one.
 
-    A batch begins at the instant of the last entry that was read; entries that were read before are left out. A walk
-    does not count an offset from the newest entry, since that offset changes when jobs are enqueued or change their
-    state.
+    A batch begins at the instant of the last entry that was read, and leaves out entries that were read before. An
+    offset from the newest entry would not do, since it changes when jobs are enqueued or change their state.
     """
     while walks:
         pipe = client.pipeline(transaction=False)
@@ -93,9 +92,10 @@ def _take_in(walk: Walk, entries: Sequence[IndexCursor], query: JobQuery) -> Non
 
 def take_newest(walks: Sequence[Walk]) -> list[tuple[IndexCursor, Walk]]:
     """
-    Remove unread entries and return them, newest first. An entry is taken if no walk can still read a newer one.
+    Remove the newest unread entries from their walks, and return them, newest first.
 
-    Each entry is returned once, with one of the walks that have it.
+    An entry stays if a walk may still read a newer one. If several walks have an entry, it is returned once, with one
+    of these walks.
     """
     floor = max((walk.unread[-1] for walk in walks if walk.unread and not walk.is_read), default=None)
     taken = dict[IndexCursor, Walk]()

@@ -10,7 +10,7 @@ from retouch.store.records import JobRecord
 
 
 class InputRuns(NamedTuple):
-    """Other jobs with a job's picture, newest first. `total` is the number in the index, which may exceed `records`."""
+    """Other jobs with the same picture, newest first. `total` counts all of them; `records` may have fewer."""
 
     records: list[JobRecord]
     total: int

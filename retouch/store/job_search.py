@@ -1,10 +1,10 @@
 """
-Finds the jobs that match a query. Each page is read from the smallest index that has all matches, and its entries are
-checked against the other indexes.
+Finds the jobs that match a query.
 
-A field with several values uses one index for each value. `cost` and the account `default` have no index: jobs that
-match the other terms are read one by one. Without a tenant, the indexes of all tenants are merged, newest job first;
-one index of all tenants would take 110 more bytes for each waiting job.
+Each page is read from the smallest index that has all matches, and each entry is checked against the other indexes. A
+field with several values uses one index for each value. `cost` and the account `default` have no index: the records of
+all jobs that match the other terms are read. If the query names no tenant, the indexes of all tenants are merged,
+newest job first. One index of all tenants would take 110 more bytes for each waiting job.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class JobPage(NamedTuple):
 
 
 def fits(query: JobQuery, record: JobRecord) -> bool:
-    """Return whether a record matches a query. Receivers are not compared: only the indexes have them."""
+    """Return whether a record matches a query. Receivers and accounts are not compared here."""
     tags = record.spec.tags
     return (
         _allows(query.tenants, record.spec.tenant)
@@ -99,7 +99,7 @@ class JobSearch:
         """
         Yield (entries that pass all indexes, number of entries read so far, None), newest entries first.
 
-        If reading stops at the bound, the last tuple has the cursor of that place instead of None.
+        If reading stops at the bound, the last tuple has a cursor instead of None: the place where reading stopped.
         """
         walks = await self._plan(query, after, wanted)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
@@ -126,7 +126,7 @@ class JobSearch:
                 return
 
     async def _without_index(self, query: JobQuery, places: list[IndexCursor]) -> list[IndexCursor]:
-        """Return the entries whose jobs match the fields without an index; only `cost` and `account` are read."""
+        """Return the entries whose jobs match the fields without an index: `cost`, and `account` with `default`."""
         if not query.unindexed or not places:
             return places
         found = list[IndexCursor]()
@@ -142,8 +142,7 @@ class JobSearch:
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
         """
-        Return the walks for a query. For each tenant, one field is chosen, the one with the fewest entries, and each
-        source of this field gets a walk.
+        Return the walks for a query: for each tenant, one walk for each source of the field with the fewest entries.
         """
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
@@ -173,12 +172,11 @@ class JobSearch:
 
     async def _latest_tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[str]:
         """
-        Return the tenants that may have the next `wanted` jobs after a cursor, without reading an index of every
-        tenant.
+        Return the tenants that may have the next `wanted` jobs after a cursor, without reading every tenant's index.
 
-        `rt:tenants_by_time` has the instant of each tenant's latest job. A tenant whose latest job is after the
-        cursor's instant may have older jobs that belong to the page, so all these tenants are returned. Of the other
-        tenants, the `wanted` ones with the latest jobs are enough.
+        `rt:tenants_by_time` has the instant of each tenant's latest job. A tenant whose latest job is newer than the
+        cursor may also have older jobs, so it is always returned. Of the other tenants, the `wanted` ones with the
+        latest jobs are enough.
         """
         before = min(query.until, after.at if after else query.until)
         found, older, start, last_at = list[str](), 0, 0, 0.0
@@ -202,7 +200,7 @@ class JobSearch:
 
     async def _lists(self, query: JobQuery, tenants: Sequence[str]) -> list[_Lists]:
         """
-        Return two lists for each tenant: the tenant's jobs in flight, and those of its jobs whose ids the query names.
+        Return two lists for each tenant: its jobs in flight, and its jobs that the query names by id.
 
         A list is empty if the query does not need it. The limit of the lane bounds the number of jobs in flight.
         """
@@ -238,7 +236,7 @@ def _code(record: JobRecord) -> str:
 
 
 class _Lists(NamedTuple):
-    """Two lists of one tenant: its jobs in flight, and those of its jobs whose ids the query names."""
+    """Two lists of one tenant: its jobs in flight, and its jobs that the query names by id."""
 
     in_flight: tuple[IndexCursor, ...]
     named: tuple[IndexCursor, ...]
@@ -255,7 +253,7 @@ def _asks_in_flight(query: JobQuery) -> bool:
 
 def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
     """
-    Return a filter for each indexed field of a query. A filter has the sources in which the tenant's matches are.
+    Return a filter for each indexed field of a query. Its sources have the tenant's jobs that match the field.
 
     If no field of the query has an index, return one filter with all jobs of the tenant.
     """
@@ -283,7 +281,7 @@ def _state_sources(query: JobQuery, tenant: str, in_flight: tuple[IndexCursor, .
 
 
 def indexes_of(record: JobRecord) -> list[str]:
-    """Return the indexes by state, code, tag, named receiver, account and input that may have an entry of a job."""
+    """Return the indexes that may have an entry of a job: by state, code, tag, account, input and named receiver."""
     tenant, code = record.spec.tenant, _code(record)
     names = [keys.jobs_by("state", tenant, state) for state in keys.JOB_STATES_INDEXED]
     names += [keys.jobs_by("tag", tenant, "=".join(tag)) for tag in record.spec.tags.items()]

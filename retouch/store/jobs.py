@@ -45,8 +45,8 @@ class NewJob(NamedTuple):
     """
     One job to enqueue. `fingerprint` shows whether a repeated idempotency key belongs to the same request.
 
-    Exact duplicates have the same `share_key` and become one job if their tenant shares duplicates; this key is empty
-    if the picture's bytes are not known. If `spec_json` is empty, the script only looks up the idempotency key.
+    Exact duplicates have the same `share_key`; they become one job if their tenant shares duplicates. `share_key` is
+    empty if the picture's bytes are not known. If `spec_json` is empty, the script only looks up the idempotency key.
     """
 
     id: str
@@ -63,9 +63,9 @@ class EnqueueResult(NamedTuple):
     """
     The result of one request to enqueue.
 
-    `kind` is `new`; `replayed`, if the idempotency key belongs to an earlier job; `shared`, if the job of an exact
-    duplicate is used; `refused`, with the reason in `error`; or `absent`, if a look-up found no job for the key. `id`
-    is the job's id, empty for `refused` and `absent`. `new` is the job that was enqueued.
+    `kind` is `new` if a job was enqueued; the field `new` has this job. It is `replayed` if the idempotency key belongs
+    to an earlier job, and `shared` if the job of an exact duplicate is used. It is `refused`, with the reason in
+    `error`, or `absent` if a look-up found no job for the key. `id` is empty for `refused` and `absent`.
     """
 
     kind: Literal["new", "replayed", "shared", "refused", "absent"]
@@ -183,9 +183,7 @@ class SharedJobStore:
 
     @sync_async
     async def entries(self, wanted: Sequence[tuple[str, int]]) -> list[TimelineEntry | None]:
-        """
-        Return events of many jobs, each wanted as (job, sequence), in one round trip; None for an event that is gone.
-        """
+        """Return the events that are wanted as (job, sequence), in one round trip; None for an event that is gone."""
         pipe = self.client.pipeline(transaction=False)
         for job, sequence in wanted:
             pipe.lindex(keys.timeline(job), sequence - 1)
@@ -218,8 +216,8 @@ class JobStore(SharedJobStore):
         """
         Take the job's lease; return None if another worker holds it or the job is over.
 
-        `accounts` are the accounts whose keys the caller has; a job of any other account is not claimed. If `accounts`
-        is empty, jobs of all accounts are claimed.
+        `accounts` are the accounts whose keys the caller has: only jobs of these accounts are claimed. If `accounts` is
+        empty, jobs of all accounts are claimed.
         """
         held = "".join(f" {account}" for account in accounts)
         raw = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])
@@ -229,8 +227,8 @@ class JobStore(SharedJobStore):
         """
         Write the intent to POST; return `ok`, or the reason why the attempt must not POST.
 
-        Reasons are `stale`, `cancelled`, the gates of `retouch.policy.GATES`, or the checkpoint of a late answer, from
-        which the attempt goes on.
+        The reason is `stale`, `cancelled` or a gate of `retouch.policy.GATES`. It may also be the checkpoint of a late
+        answer; the attempt then goes on from this checkpoint.
 
         Failure policy: if this call raises, the POST must not happen.
         """
@@ -268,10 +266,11 @@ class JobStore(SharedJobStore):
         raw: RawAnswer | None = None,
     ) -> RecordedAnswer:
         """
-        Record the class of the answer to the last POST, and the checkpoint from which an attempt can go on.
+        Record the class of the answer to a POST, and the checkpoint from which an attempt can go on.
 
-        A worker that lost its lease must call this too: a paid answer still counts. `health` is what the answer shows
-        about the endpoint. With `read_copy` the next POST names our copy of the picture. `raw` is kept, if given.
+        A worker that lost its lease must call this too: a paid answer still counts. `health` is the state of the
+        endpoint that the answer shows. With `read_copy` the next POST names our copy of the picture. `raw` is kept, if
+        given.
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
         raw_text = raw.to_json(charge.fence) if raw else ""
@@ -284,11 +283,10 @@ class JobStore(SharedJobStore):
 
     def record_stored_image(self, claim: Claim, ready: Ready, name: str) -> bool:
         """
-        Write the checkpoint `ready`, which says which images of a paid answer are stored; return False if the lease was
-        lost.
+        Write the checkpoint `ready`, which has the images that are stored so far; return False if the lease was lost.
 
-        `name` is the blob of the last image, which is kept for the job's retention; it is empty for a rejected image.
-        The next attempt goes on with the images that the checkpoint does not have yet.
+        `name` is the blob of the image that was just stored, or empty if the image was rejected. The blob is kept for
+        the job's retention. The next attempt goes on with the images that the checkpoint does not have yet.
         """
         keep_until = claim.deadline_at + self._retention_s
         word = self._bring(args=[claim.job, claim.fence, checkpoint_json(ready), name, keep_until])

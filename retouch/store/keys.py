@@ -1,10 +1,11 @@
 """
 Every Redis key of Retouch: name, type, how long it is kept, and who writes it.
 
-Retouch uses one Redis (no Cluster), since scripts build the names of the keys they touch. L is a lane, `edits` or
-`deliveries`; an item is a job (lane edits, id `ed_…`) or a delivery (lane deliveries, id `dl_…`); a group is a tenant,
-or `~tenant` for its deliveries to targets that are not proven. A target is a tenant's webhooks to one host, or its
-callbacks to one Celery task.
+Retouch uses one Redis and no Cluster, since scripts build the names of the keys that they touch.
+
+In the table, L is a lane: `edits` or `deliveries`. An item is a job (lane edits, id `ed_…`) or a delivery (lane
+deliveries, id `dl_…`). A group is a tenant, or `~tenant` for its deliveries to targets that are not proven. A target is
+a tenant's webhooks to one host, or its callbacks to one Celery task.
 
 | key | type | life | what |
 |---|---|---|---|
@@ -93,11 +94,14 @@ callbacks to one Celery task.
 | `rt:rescue` | hash | permanent | when the last sweep ran, and when the next is due |
 | `rt:trimmed` | string | 50 s | exists while the indexes need no trimming |
 
-Only the scripts in `lua/` write keys, with these exceptions: `rt:receiver…` (`receivers.py`); `gate`, `limits` and
-`weights` (`lanes.py`, and `accounts.py` for gates of accounts); `rt:blobs…` and `rt:trimmed` (`blob_retention.py`);
-budgets and limits of tenants (`ledger.py`); API keys and sharing (`tenants.py`); `rt:tenants` (`blob_retention.py`,
-`ledger.py` and `tenants.py` too); `rt:link_key` (`links.py`); `rt:audit…` (`audit.py`); `rt:console_…`
-(`console_sessions.py`). `erasure.py` deletes the keys of a tenant.
+Only the scripts in `lua/` write keys, except for these:
+- `receivers.py`: `rt:receiver…`
+- `lanes.py`: `gate`, `limits` and `weights`; `accounts.py`: the gates of accounts
+- `blob_retention.py`: `rt:blobs…`, `rt:trimmed` and `rt:tenants`
+- `ledger.py`: budgets and limits of tenants, and `rt:tenants`
+- `tenants.py`: API keys, sharing and `rt:tenants`
+- `links.py`: `rt:link_key`; `audit.py`: `rt:audit…`; `console_sessions.py`: `rt:console_…`
+- `erasure.py`: the keys of a tenant, which it deletes
 """
 
 from __future__ import annotations

@@ -22,11 +22,12 @@ AUTO_START, AUTO_CEILING = 5, 15  # the endpoint's plans allow 5, 10 or 15 reque
 @dataclass(frozen=True, slots=True)
 class LaneNumbers:
     """
-    The numbers of a lane: `waiting` in the backlog, `held` of `limit` slots, `parked` in the timetable, `dead` letters.
+    The numbers of a lane.
 
-    `breaker_open_s` is the time until calls go out again, 0 while the breaker is closed. `waiting_by_group` counts by
-    tenant. With several accounts of the endpoint, `limit` is the sum of the limits of the accounts that take jobs, and
-    `breaker_open_s` is the time until the first of these accounts is called again.
+    `waiting` items are in the backlog, and `parked` items in the timetable. `held` of `limit` slots are taken. `dead`
+    counts dead letters. `waiting_by_group` counts by tenant. `breaker_open_s` is the time until calls go out again, 0
+    while the breaker is closed. With several accounts of the endpoint, only accounts that take jobs count: `limit` is
+    the sum of their limits, and `breaker_open_s` is the time until the first of their breakers closes.
     """
 
     waiting: int
@@ -90,10 +91,7 @@ class SharedLanes:
         )
 
     async def _limit_of(self, accounts: Sequence[str], now: float) -> tuple[int, float]:
-        """
-        Return two numbers about the accounts that take jobs: the sum of their limits, and the seconds until the first
-        of their breakers closes.
-        """
+        """Return (sum of the limits, seconds until the first breaker closes) of the accounts that take jobs."""
         pipe = self._client.pipeline(transaction=False)
         for account in accounts:
             pipe.hmget(keys.account_gate(account), "limit", "open_until", "served_until", "mode", "closed")
@@ -120,8 +118,8 @@ class Lanes(SharedLanes):
         """
         Set the gates of lane `edits` from a worker's accounts; every worker calls this when it starts.
 
-        Returns the ids of all accounts that the lane has now: `accounts`, and others that a living worker serves.
-        Returns an empty tuple if the only account is `default`, which is made from the settings.
+        Return the ids of all accounts that the lane has now: `accounts`, and others that a living worker serves. Return
+        an empty tuple if the only account is `default`, which is made from the settings.
         """
         is_file = any(account.key_file or account.key_env for account in accounts)
         texts = json.dumps([_gate_of(account) for account in accounts])
@@ -156,7 +154,7 @@ class Lanes(SharedLanes):
 
         `worker` names the process, without a space; `threads` is how many deliveries it can send at once. The slots of
         lane `deliveries` are the threads of all workers that had a heartbeat within `lease_s`. `accounts` are the
-        accounts that the process serves. With several accounts, an account that no worker has named within `lease_s`
+        accounts that the process serves. If there are several, an account that no worker has named within `lease_s`
         gets no jobs. `process` is the name under which this process counts among the workers of its accounts.
         """
         values: list[Value] = [value for lease in leases for value in lease]
@@ -175,10 +173,9 @@ class Lanes(SharedLanes):
 
     def oldest_waiting(self, tenants: Iterable[str]) -> tuple[str, float] | None:
         """
-        Return the tenant whose next job of lane `edits` was enqueued first, and when; None if no job waits.
+        Return the tenant whose next job was enqueued first, and that instant (Unix seconds); None if no job waits.
 
-        The time is in Unix seconds. Only the next job of each tenant is read, in two round trips for any number of
-        tenants.
+        Only the next job of each tenant in lane `edits` is read, in two round trips.
         """
         names = list(tenants)
         with self._client.pipeline(transaction=False) as pipe:

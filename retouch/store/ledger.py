@@ -25,13 +25,12 @@ _CHUNK = 100
 @dataclass(frozen=True, slots=True)
 class UsageRow:
     """
-    Calls that may have been billed, under one key: a tenant, a day, a tag as `name=value`, an account, or a day and an
-    account with a space between.
+    Calls that may have been billed, summed up under one key.
 
-    `useful` calls yielded an image that is kept. `repeated` calls cost money for an image that another call
-    yielded. `wasted` calls were accepted by the endpoint and yielded no image. `unknown` calls never got an answer.
-    `reserved` calls are promised to jobs in flight today. `amount` is the cost of all calls except the reserved ones,
-    if all were billed.
+    `key` is a tenant, a day, a tag as `name=value`, an account, or a day and an account with a space between. `useful`
+    calls yielded an image that is kept. `repeated` calls cost money for an image that another call yielded. `wasted`
+    calls were accepted by the endpoint and yielded no image. `unknown` calls never got an answer. `reserved` calls are
+    promised to jobs in flight today. `amount` is the price of all calls but the reserved ones, as if all were billed.
     """
 
     key: str
@@ -71,10 +70,9 @@ class Ledger:
         """
         Return the calls of one tenant or of all, summed up by tenant, day, tag, account, or day and account.
 
-        The rows are sorted by key. `since` and `until` are UTC days, and both are included.
-
-        A call counts on the day when its job ended, or when its late answer came. Tags are kept for 90 days; the row
-        `other` sums up tags beyond the first 1,000 of a tenant and day.
+        The rows are sorted by key. `since` and `until` are UTC days, and both are included. A call counts on the day
+        when its job ended, or when its late answer came. Tags are kept for 90 days. If a tenant has more than 1,000
+        tags on a day, the row `other` sums up the rest.
         """
         last = day_number(until or datetime.now(UTC).date())
         first = day_number(since) if since else 0
@@ -153,8 +151,8 @@ class Ledger:
         """
         Return the calls by tag from day `first` to day `last`.
 
-        A tenant has up to 1,000 tags on each of 90 days, and most tags of a day have one call. Therefore equal rows are
-        counted before they are parsed.
+        Equal texts are counted first and parsed once: a tenant has up to 1,000 tags a day, and most of them have one
+        call.
         """
         times = Counter[tuple[str, str]]()
         for texts in self._tag_texts(tenants, first, last):
@@ -170,10 +168,7 @@ class Ledger:
         ]
 
     def _tag_texts(self, tenants: Sequence[str], first: int, last: int) -> Iterator[dict[str, str]]:
-        """
-        Yield {tag: counts as text, in the order of `CLASSES`} for each tenant and day. Each round trip reads several of
-        these.
-        """
+        """Yield {tag: counts as text, in the order of `CLASSES`} for each tenant and day."""
         # Older hashes have expired, and `first` may lie decades back.
         days = range(max(first, day_number(_today()) - TAGS_KEPT_DAYS), min(last, day_number(_today())) + 1)
         for names in batched([keys.ledger_tags(name, day) for name in tenants for day in days], _CHUNK):
@@ -190,9 +185,9 @@ def _account_of(key: str) -> str:
 
 def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:
     """
-    Return {account: price of a call} for each of these accounts that an accounts file named.
+    Return {account: price of a call} for the accounts that an accounts file names or once named.
 
-    For an account that no file names any more, this is its last price.
+    An account that no file names any more has its last price. Other accounts are left out.
     """
     names = list(accounts)
     with client.pipeline(transaction=False) as pipe:

@@ -1,4 +1,4 @@
-"""Reads indexes by time in pages, newest first. Its cursors neither skip nor repeat entries of the same instant."""
+"""Reads indexes by time in pages, newest first. A cursor points to one entry, even if several have the same instant."""
 
 from __future__ import annotations
 

@@ -20,13 +20,15 @@ NoRoom = Literal["", "backlog", "budget"]
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
     """
-    The facts about a tenant's next job.
+    The facts about the job that a tenant would enqueue next.
 
     `ahead` is the number of the tenant's jobs before it. `tenant_held` is the number of slots that the tenant has.
     `no_room` is `backlog` or `budget` if the job would be refused. `rate` is in dispatches per second, 0 for no limit.
-    `weights` has the weights that were set for tenants. With several accounts, `accounts` are the accounts to which the
-    tenant's jobs may go. In `lane`, the limit, the held slots and the breaker are those of the accounts that take jobs.
-    `account` is the id of the account to which the job would go now, or empty if it would have to wait.
+    `weights` has the weights that were set for tenants.
+
+    With several accounts, `accounts` are the accounts to which the tenant's jobs may go. `account` is the id of the
+    account to which the job would go now, or empty if it would have to wait. In `lane`, the limit, the held slots and
+    the breaker are then those of the accounts that take jobs.
     """
 
     lane: LaneNumbers
@@ -60,9 +62,7 @@ class QueuePosition:
 
     @property
     def binding(self) -> Binding:
-        """
-        Return the limit that would make the job wait, or `none`; of several limits, the one with the longest wait.
-        """
+        """Return the limit that would make the job wait the longest, or `none`."""
         tenant, lane = self.tenant, self.lane
         is_shut = bool(self.accounts) and not any(account.takes_jobs for account in self.accounts)
         is_full = not self.account if self.accounts else lane.held >= lane.limit
@@ -107,10 +107,7 @@ def queue_position(client: Client, tenant: str, boost_s: float) -> QueuePosition
 
 
 def _lane_of(lane: LaneNumbers, accounts: Sequence[AccountNumbers]) -> LaneNumbers:
-    """
-    Return the lane's numbers, limited to the accounts that take jobs: the sums of their limits and held slots, and the
-    seconds until the first of their breakers closes.
-    """
+    """Return the lane's numbers, with the limit, held slots and breaker of the accounts that take jobs."""
     open_ones = [account for account in accounts if account.takes_jobs]
     return replace(
         lane,

@@ -60,8 +60,8 @@ class SharedReceiverStore:
         """
         Return the tenant's receiver at this URL; create one with a new secret if there is none.
 
-        Many processes may call this at once. A receiver is deleted when no call has asked for it for `UNUSED_S`
-        seconds, unless it was added for every job.
+        Many processes may call this at once. If no call asks for a receiver for `UNUSED_S` seconds, it is deleted. A
+        receiver that was added for every job is kept.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)
@@ -121,10 +121,7 @@ class ReceiverStore(SharedReceiverStore):
         return found, own[-1] if len(ids) > limit else None
 
     def all(self, tenant: str = "") -> Iterator[Receiver]:
-        """
-        Yield the receivers of one tenant, or of all tenants if `tenant` is empty, sorted by id. Pages are read as
-        needed.
-        """
+        """Yield the receivers of one tenant, or of all if `tenant` is empty, sorted by id, page by page."""
         after: str | None = ""
         while after is not None:
             found, after = self.page(tenant, _PAGE, after)
@@ -132,8 +129,7 @@ class ReceiverStore(SharedReceiverStore):
 
     def rotate(self, identity: str) -> Receiver | None:
         """
-        Replace a receiver's secret and return the receiver, or None if it is unknown; for a day the old secret signs
-        too.
+        Replace a receiver's secret and return the receiver; None if it is unknown. For a day, the old secret signs too.
         """
         receiver = self.get(identity)
         if receiver is None:

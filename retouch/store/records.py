@@ -33,9 +33,9 @@ class JobSpec:
     """
     The request of one job; it never changes.
 
-    `policy` has what the caller chose; the worker's settings decide the rest. `deadline_s` counts from enqueueing.
-    `receivers` has ids. `callback` is `task@queue`, or empty. `input` is the blob name of our own copy of the picture,
-    or empty if the gateway made no copy. `trace` is the `traceparent` of the span that enqueued the job, or empty.
+    `policy` has the caller's choices; the worker's settings decide the rest. `deadline_s` counts from enqueueing.
+    `receivers` has ids. `callback` is `task@queue`, or empty. `input` is the blob name of our copy of the picture; it
+    is empty if the gateway made no copy. `trace` is the `traceparent` of the span that enqueued the job, or empty.
     """
 
     tenant: str
@@ -160,12 +160,12 @@ class Claim:
     """
     A job whose lease a worker holds.
 
-    `fence` is the number of the lease. A later claim has a higher number; from then on the store ignores what this
-    worker settles. `now_at` is the clock of Redis at the claim, in Unix seconds; all instants of a job are on that
-    clock. `reads_copy` is true once the endpoint could not read the caller's link and must get the link of our copy.
-    `account` is the account to which the job was dispatched; `may_move` is true if there are several accounts.
-    `is_forbidden` is true once an account has answered the job with 403. `checkpoint_of` is the fence of the charge
-    whose answer made the checkpoint.
+    `fence` is the number of the lease. A later claim has a higher number; then the store ignores decisions of this
+    worker. `now_at` is the instant of the claim; all instants of a job are in Unix seconds on the clock of Redis.
+    `reads_copy` is true once the endpoint could not read the caller's link and must get the link of our copy. `account`
+    is the account to which the job was dispatched; `may_move` is true if there are several. `is_forbidden` is true once
+    an account has answered the job with 403. `checkpoint_of` is the fence of the charge whose answer made the
+    checkpoint.
     """
 
     job: str
@@ -203,9 +203,7 @@ class Claim:
 
     @property
     def charge_in_work(self) -> Charge:
-        """
-        Return the charge whose answer this attempt is about: the one that the endpoint is processing, else the latest.
-        """
+        """Return the charge that this attempt is about: the one that the endpoint is processing, else the latest."""
         # These are different charges if a late answer was adopted after a later POST had yielded nothing.
         in_work = [charge for charge in self.charges if charge.kind == "processing"]
         if not in_work or not isinstance(self.checkpoint, Processing):
@@ -313,7 +311,7 @@ RECORD_FIELDS = (
 
 
 def state_of(values: Sequence[str | None]) -> dict[str, str]:
-    """Return a job's state from the values of `RECORD_FIELDS`; a missing field is None there, and absent here."""
+    """Return a job's state from the values of `RECORD_FIELDS`, without the fields whose value is None."""
     return {name: value for name, value in zip(RECORD_FIELDS, values, strict=True) if value is not None}
 
 

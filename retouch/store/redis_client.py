@@ -29,9 +29,9 @@ def connect(settings: Settings, *, tries: int = PRODUCER_TRIES, patience: RedisR
     """
     Return a client for the store; it connects when first used.
 
-    `tries` is how often a failed command is repeated on a new connection. Repeating is safe, since every script of ours
-    sees what it has already done. A producer repeats once and then raises. A worker passes `patience`, which repeats
-    for an hour so that no paid answer is lost.
+    `tries` is how often a failed command is repeated on a new connection. Repeating is safe, since our scripts notice
+    work that is done already. A producer repeats once and then raises. A worker passes `patience`, which repeats for an
+    hour so that no paid answer is lost.
     """
     retry = patience or Retry(backoff(), tries, _TRY_AGAIN)
     client = redis.Redis.from_url(settings.redis_url, max_connections=_MOST_CONNECTIONS, retry=retry, **_wire(settings))

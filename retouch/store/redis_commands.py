@@ -1,8 +1,8 @@
 """
 The Redis commands that Retouch uses, with the types of their replies under `decode_responses`.
 
-In redis-py, the type of each reply covers bytes and text, threads and event loops. These protocols state only the case
-that applies to our clients. Only the type checker uses them: at run time, the clients are those of redis-py.
+The types of redis-py cover bytes and text, threads and event loops. These protocols have only the types that our
+clients return. They are for the type checker: at run time, the clients are those of redis-py.
 """
 
 from __future__ import annotations
@@ -186,7 +186,7 @@ class _Awaited(Protocol):
 
 
 class AsyncClient(_Awaited, Protocol):
-    """A client for asyncio, with only those commands that code for both kinds of client uses."""
+    """A client for asyncio. It has only the commands of code that runs both in threads and on event loops."""
 
 
 AnyClient = Client | AsyncClient

@@ -62,8 +62,8 @@ class RedisRetry(Retry):
     Repeats a worker's command for up to `hold_s` seconds, each time on a new connection.
 
     Failure policy: the worker holds a paid answer, and waiting costs less than another POST. Therefore the worker waits
-    while Redis does not answer, refuses temporarily, or is no longer the primary; a new connection then reaches the new
-    primary. Any other error is raised at once, for example if Redis does not know a script.
+    while Redis does not answer or refuses commands temporarily. If another server has become the primary, a new
+    connection reaches it. Any other error is raised at once.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
@@ -73,7 +73,7 @@ class RedisRetry(Retry):
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """
-        Return this same object: redis-py makes a copy for each connection, and `end_within` must reach all of them.
+        Return this object itself. redis-py copies it for each connection, but `end_within` must reach all of them.
         """
         return self
 
@@ -91,7 +91,7 @@ class RedisRetry(Retry):
         """
         Call `do` until it succeeds, and return its value; after each failure, `fail` closes the connection.
 
-        Raises the last error when the time is over, and raises an error at once if waiting does not help.
+        Raise the last error when the time is over. If waiting does not help against an error, raise it at once.
         """
         began_at, failures = time.monotonic(), 0
         while True:

@@ -1,23 +1,23 @@
 """
 Composes the Lua scripts of `lua/`, and makes them callable from Python.
 
-Each move is one script, so a process may die between any two instructions and leave a consistent record.
+Each move is one script, so the record stays consistent even if a process dies between two instructions.
 
-`lua/scripts/` holds the scripts, which Python calls; `lua/modules/` holds what they share, one subject per file. A
-module is a table of functions that its file returns. A script or module that uses another module names it at the top of
-its file, in a local with the name of that module:
+Python calls the scripts in `lua/scripts/`. They share the modules in `lua/modules/`, one subject per file. A file of a
+module returns a table of functions. A script or module names each module that it uses at the top of its file, in a
+local with the name of that module:
 
     local clock = require('clock')
 
-Redis has no `require`, so this module composes the text that is sent. The text contains each module that the script
-needs, directly or through others, as `local clock = (function() … end)()`. Each module is there once, after the modules
-that it needs itself. The script follows. The `require` lines become empty lines. Therefore a script contains only
-modules that it uses, and no module can use a module that it did not name: the linter, which reads the files as they
-are, would report an undefined variable. Modules cannot need each other in a circle.
+Redis has no `require`, so this module composes the text that is sent. The text begins with the modules that the script
+needs, directly or through others. Each of them is there once, as `local clock = (function() … end)()`, after the
+modules that it needs itself. Then the script follows. The `require` lines become empty lines. A script contains only
+modules that it uses. A module that uses another one must name it: the linter reads each file alone, and would report an
+undefined variable. Modules cannot need each other in a circle.
 
-Creating the functions of all modules would take a large part of a script's time, about 0.15 µs for each. Therefore a
-script may also name modules inside a block, in consecutive lines. These modules, and those that only they need, are
-created when the block runs. A module that few runs need is named with `require_late`, in scripts and modules:
+Creating the functions of all modules would take a large part of a script's time: about 0.15 µs for each function.
+Therefore a script may also name modules inside a block, in consecutive lines. These modules, and those that only they
+need, are created when the block runs. A module that few runs need is named with `require_late`, in scripts and modules:
 
     local account_dispatch = require_late('account_dispatch')
     account_dispatch().serve(turn, now)
@@ -65,8 +65,8 @@ def compose_all() -> None:
     """
     Compose all scripts now, so that the first call of each is as quick as later ones.
 
-    A process that runs for long does this at its start. It thereby never reads a file that a later version has put in
-    place of its own.
+    A process that runs for long does this at its start. After an update of the files, it still has the scripts of its
+    own version.
     """
     for script in (_FOLDER / "scripts").iterdir():
         source(script.name.removesuffix(".lua"))
@@ -76,8 +76,8 @@ def compose(folder: Traversable, name: str) -> str:
     """
     Compose the text of a script from `scripts/` and `modules/` of a folder.
 
-    Raises `ValueError` if modules need each other in a circle, if a local is not named like its module, if a module
-    needs another one inside a function, or if one module is named with both `require` and `require_late`.
+    Raise `ValueError` if modules need each other in a circle, or if a module needs another one inside a function. Raise
+    it also for a local that is not named like its module, and for a module with both `require` and `require_late`.
     """
     script = (folder / "scripts" / f"{name}.lua").read_text()
     always: dict[str, str] = {}
@@ -97,7 +97,7 @@ def compose(folder: Traversable, name: str) -> str:
 def _add(
     folder: Traversable, local: str, module: str, late: str, modules: dict[str, str], path: tuple[str, ...]
 ) -> None:
-    """Add the definition of a module, after those that it needs; `path` has the modules that need it, for a message."""
+    """Add the definition of a module after those that it needs; `path` has the modules that need it, for messages."""
     if local != module:
         raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
     if module in path:
@@ -129,11 +129,10 @@ def _written(modules: dict[str, str]) -> str:
 
 def load(client: AnyClient, name: str) -> Script[Reply]:
     """
-    Return a function that runs a script on this client's connections; the script is composed and sent to Redis when
-    first called.
+    Return a function that runs a script; the first call composes the script and sends it to Redis.
 
-    During a failover, redis-py may send the script to the old primary over one connection and call it on the new
-    primary over another connection. The new primary does not know the script; then its text is sent with the call.
+    After a failover, the new primary may not know the script, since redis-py may have sent it to the old primary over
+    another connection. Then the text of the script is sent with the call.
     """
     own = client
 
@@ -163,7 +162,7 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
 
 
 def messages_of(reply: list[str]) -> list[Message]:
-    """Parse the messages that a script asks its caller to send, each `lane item`; return (lane, item) pairs."""
+    """Return the (lane, item) pairs of the messages that a script asks its caller to send, each as `lane item`."""
     return [(lane, item) for lane, _, item in (line.partition(" ") for line in reply)]
 
 

@@ -42,11 +42,12 @@ class StatsRow:
     """
     Counts of a time range, for one account or tenant (`key`) or for all (`key` is empty).
 
-    `ended` counts jobs by state, `failures` counts failed jobs by error code, `calls` counts POSTs to the endpoint,
-    `answers` counts their answers by class, `deliveries` counts attempts by the state that followed, and `rescues`
-    counts rescued items by reason. `ended_per_s` is the throughput. `wait_s` is the time from enqueueing to the first
-    claim, `endpoint_s` the duration of a POST, `total_s` the time from enqueueing to the end, and `delivery_lag_s` the
-    time from an event to its delivery.
+    `ended` counts jobs by state, and `failures` counts failed jobs by error code. `calls` counts POSTs to the endpoint,
+    and `answers` counts their answers by class. `deliveries` counts delivery attempts by the state that followed.
+    `rescues` counts rescued items by reason. `ended_per_s` is the throughput.
+
+    `wait_s` is the time from enqueueing to the first claim. `endpoint_s` is the duration of a POST. `total_s` is the
+    time from enqueueing to the end. `delivery_lag_s` is the time from an event to its delivery.
     """
 
     key: str

@@ -28,9 +28,9 @@ _PAGE, _SCANNED_AT_ONCE = 500, 1_000
 @dataclass(frozen=True, slots=True)
 class ApiKey:
     """
-    One API key without its secret, of which only a hash is stored. Instants are in Unix seconds.
+    One API key. The store has only a hash of its secret. Instants are in Unix seconds.
 
-    A key of role `producer` reads and changes what belongs to its tenant. A key of role `viewer` reads the data of all
+    A key of role `producer` reads and changes the data of its tenant. A key of role `viewer` reads the data of all
     tenants and changes nothing. A key of role `ops` reads and changes the data of all tenants, and may change lanes and
     accounts. `last_used_at` is accurate to a minute.
     """
@@ -49,9 +49,9 @@ class Tenant:
     """
     The limits of a tenant; None means no limit.
 
-    `weight` is the tenant's share of dispatches while other tenants wait too. `in_flight_limit` bounds its calls at the
-    endpoint at one time, `budget` its calls in a UTC day, `backlog_limit` its waiting jobs. With `share_duplicates`,
-    exact duplicates become one job.
+    `weight` is the tenant's share of dispatches while other tenants wait too. `in_flight_limit` is how many calls the
+    tenant may have at the endpoint at one time. `budget` is how many calls it may make in a UTC day. `backlog_limit` is
+    how many of its jobs may wait. With `share_duplicates`, exact duplicates become one job.
     """
 
     name: str
@@ -70,8 +70,9 @@ class TenantStore:
 
     def create_key(self, tenant: str, role: str = "producer", name: str = "") -> tuple[ApiKey, str]:
         """
-        Create an API key and return it with its secret, which cannot be read again. Raises `ValueError` for an unknown
-        role.
+        Create an API key and return it with its secret, which cannot be read again.
+
+        Raise `ValueError` for an unknown role.
         """
         if role not in ROLES:
             raise ValueError(f"role: expected {' or '.join(ROLES)}, got {role!r:.40}")
@@ -90,7 +91,7 @@ class TenantStore:
         return _key(digest, self._client.hgetall(keys.api_key(digest)))
 
     def find(self, secret: str) -> ApiKey | None:
-        """Return the key that a secret belongs to; None if it is unknown or revoked."""
+        """Return the key with this secret; None if there is no such key or the key is revoked."""
         if not secret.startswith(KEY_PREFIX):
             return None
         return self.find_by_digest(digest_of(secret))
@@ -113,8 +114,9 @@ class TenantStore:
 
     def api_keys(self, tenant: str = "") -> list[ApiKey]:
         """
-        Return the keys of one tenant, or of all if `tenant` is empty, oldest first; a revoked key is listed for 90
-        days.
+        Return the keys of one tenant, or of all if `tenant` is empty, oldest first.
+
+        A revoked key is listed for 90 days.
         """
         listed = list[ApiKey]()
         for digests in batched(self._client.smembers(keys.API_KEYS), _PAGE):

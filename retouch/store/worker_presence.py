@@ -14,7 +14,9 @@ _WORKERS_MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWorker:
-    """A worker process with threads for deliveries; without a heartbeat, it counts as gone after `counts_for_s`."""
+    """
+    A worker process with threads for deliveries. Without a further heartbeat, it counts for `counts_for_s` seconds.
+    """
 
     name: str
     threads: int

@@ -12,9 +12,9 @@ def open_tracing(settings: Settings, service: str = "") -> Tracing:
     """
     Return the object that records spans. While `settings.traces` is off, it records nothing and loads nothing.
 
-    With `service`, the name of a program of ours, spans are exported as the OTEL_ variables say. Without `service` we
-    are a library in an application, and the application's own tracer provider gets the spans. Raises `SettingsError` if
-    an OTEL_ variable names an exporter or a protocol that we do not support.
+    `service` is the name of one of our programs: its spans are exported as the OTEL_ variables configure it. If
+    `service` is empty, we are a library, and the application's own tracer provider gets the spans. Raise
+    `SettingsError` if an OTEL_ variable names an exporter or a protocol that we do not support.
     """
     if not settings.traces:
         return OFF

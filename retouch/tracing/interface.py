@@ -36,8 +36,9 @@ class Span:
 
 class Tracing:
     """
-    Traces while they are off: no method records anything. While traces are on, each method that returns a context
-    manager records its block as one span.
+    The calls that record traces. Here, while traces are off, they record nothing.
+
+    While traces are on, each method that returns a context manager records its block as one span.
     """
 
     def incoming(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
@@ -60,10 +61,7 @@ class Tracing:
         return _UNTRACED
 
     def delivery(self, claim: DeliveryClaim, trace: str) -> AbstractContextManager[Span]:
-        """
-        Trace a delivery attempt. The span links to the span of the enqueue; `trace`, from the job's spec, names that
-        span.
-        """
+        """Trace a delivery attempt. The span links to the span of the enqueue, which `trace` names."""
         del claim, trace
         return _UNTRACED
 

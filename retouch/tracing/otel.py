@@ -51,8 +51,9 @@ _W3C = TraceContextTextMapPropagator()
 
 class OpenTelemetry(Tracing):
     """
-    Records spans with a tracer of `provider`. If it is None, the application's provider is used, which may be set
-    later.
+    Records spans with a tracer of `provider`. If it is None, the application's provider is used.
+
+    The application may set its provider later.
     """
 
     def __init__(self, provider: TracerProvider | None = None) -> None:
@@ -61,10 +62,7 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def incoming(self, headers: Mapping[str, str]) -> Iterator[None]:
-        """
-        Make the remote span of `traceparent` the parent of the spans in the block, unless the block has a parent
-        already.
-        """
+        """Make the remote span of `traceparent` the parent of the spans in the block, if they have no parent yet."""
         if "traceparent" not in headers or trace.get_current_span().get_span_context().is_valid:
             yield
             return
@@ -79,8 +77,7 @@ class OpenTelemetry(Tracing):
         """
         Record an enqueue as a part of the present trace; yield the jobs to enqueue, and the span.
 
-        The specs of the jobs name the span only if the span is sampled. Otherwise the jobs need no more memory than
-        without traces.
+        If the span is sampled, the specs of the jobs name it. Otherwise they need no more memory than without traces.
         """
         if not any(job.spec_json for job in jobs):  # a look-up of a key
             yield jobs, Span()
@@ -94,9 +91,7 @@ class OpenTelemetry(Tracing):
 
     @contextmanager
     def attempt(self, claim: Claim) -> Iterator[Span]:
-        """
-        Record an attempt. The number of the attempt is added at the end of the span, since the intent to POST sets it.
-        """
+        """Record an attempt. Its number is added at the end of the span, since the intent to POST sets the number."""
         facts = {"job": claim.job, "tenant": claim.spec.tenant, "account": claim.account}
         with self._root("retouch.attempt", claim.spec.trace, facts) as span:
             yield span
@@ -116,18 +111,13 @@ class OpenTelemetry(Tracing):
             yield span
 
     def headers(self) -> dict[str, str]:
-        """
-        Return the header `traceparent` of the present span, which may be the application's; without a span, an empty
-        dict.
-        """
+        """Return the header `traceparent` of the present span, which may be the application's; without a span, {}."""
         carrier: dict[str, str] = {}
         _W3C.inject(carrier)
         return {name: value for name, value in carrier.items() if name == "traceparent"}
 
     def close(self) -> None:
-        """
-        Export the spans that are left. If the collector does not answer, this does not keep the program from ending.
-        """
+        """Export the spans that are left. If the collector does not answer, stop after two seconds."""
         if self._provider:
             # The provider itself would wait for half a minute.
             last = threading.Thread(target=self._provider.shutdown, name="retouch-last-spans", daemon=True)
@@ -224,9 +214,9 @@ class _Recorded(Span):
 
 class AsLinked(Sampler):
     """
-    Decides whether to sample a span. A span that links to a sampled span is sampled; for others, `sampler` decides.
+    Samples each span that links to a sampled span; for all other spans, `sampler` decides.
 
-    If `sampler` keeps one trace in a hundred, all attempts of a job are kept if its enqueue was kept.
+    If the enqueue of a job is kept, all attempts of the job are kept.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -248,7 +238,7 @@ class AsLinked(Sampler):
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
 
     def get_description(self) -> str:
-        """Return a description that contains that of the wrapped sampler."""
+        """Return a description that contains the description of the wrapped sampler."""
         return f"AsLinked{{{self._sampler.get_description()}}}"
 
 
@@ -288,8 +278,9 @@ def _attributes(facts: Mapping[str, AttributeValue]) -> dict[str, AttributeValue
 
 def traced_job(job: NewJob, trace: str) -> NewJob:
     """
-    Return a job whose spec names the span that enqueues it, as a `traceparent`. A look-up has no spec and is returned
-    as it is.
+    Return a job whose spec has the `traceparent` of the span that enqueues it.
+
+    A look-up has no spec and stays as it is.
     """
     # Into the finished text, of which the fingerprint was made: a request is the same one in another trace.
     return job._replace(spec_json=f'{job.spec_json[:-1]},"trace":"{trace}"}}') if job.spec_json else job

@@ -1,8 +1,9 @@
 """
-The settings that a client is given, and whether they are plainly right, without the model `Settings`.
+Collects the settings of a client, and checks them without the model `Settings`.
 
-A wrong setting fails where the client is made. Only the model can say what is wrong, but it takes half of the time that
-`LazyTransport` saves. So `_PLAIN` has patterns for the settings that most clients have: values that match are right.
+A wrong setting must raise an error where the client is made. Only the model can describe the error, but loading the
+model takes half of the time that `LazyTransport` saves. Therefore `_PLAIN` has patterns for the settings that most
+clients have. A value that matches its pattern is right; for any other value, the model is loaded.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def given_values(
     url: str | None, api_key: str | None, settings: Settings | None, overrides: Mapping[str, object]
 ) -> dict[str, object]:
     """
-    Return the settings that a client was given by its arguments, by name.
+    Return {setting: value} for the arguments of a client.
 
-    Raises `TypeError` if `settings` is given together with one of the others.
+    Raise `TypeError` if `settings` is given together with another argument.
     """
     given = dict(overrides)
     if url is not None:
@@ -59,13 +60,13 @@ def given_values(
 
 
 def from_environment() -> dict[str, object]:
-    """Return the variables of Retouch by the name of their setting; as for the model, their case does not count."""
+    """Return {setting: value} for the variables of Retouch. Upper and lower case count as the same, as in the model."""
     names = {name: name.lower() for name in os.environ}
     return {lower.removeprefix(_PREFIX): os.environ[name] for name, lower in names.items() if lower.startswith(_PREFIX)}
 
 
 def are_plain(values: Mapping[str, object]) -> bool:
-    """Return whether the model would accept all these settings, as far as can be seen without it."""
+    """Return whether all these settings match their patterns in `_PLAIN`; the model would accept them."""
     return all(
         isinstance(value, str) and name in _PLAIN and re.fullmatch(_PLAIN[name], value, re.ASCII)
         for name, value in values.items()

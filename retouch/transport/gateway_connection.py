@@ -64,7 +64,7 @@ class GatewayConnections:
     Reused connections to one gateway. Threads may share this object: each call has a connection of its own.
 
     Calls follow no redirect and use no proxy. `timeout_s` bounds the wait for each part of an answer. A request may be
-    sent twice; requests that enqueue have an idempotency key.
+    sent twice. This enqueues nothing twice, since requests that enqueue have an idempotency key.
     """
 
     def __init__(self, url: str, api_key: SecretStr, timeout_s: float) -> None:
@@ -83,9 +83,9 @@ class GatewayConnections:
         """
         Send a request and return the whole answer; for an error answer, raise the matching exception.
 
-        Failure policy: the gateway may have closed an idle connection. A request on that connection gets no answer, so
+        Failure policy: the gateway may have closed an idle connection. A request on that connection gets no answer, and
         nobody knows whether the gateway has the request. Therefore the request is sent once more, on a new connection.
-        If the second try fails too, this raises `StoreUnavailable`.
+        After a timeout it is not sent again. Without any answer, this raises `StoreUnavailable`.
         """
         given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
         target = f"{self._where.path}{quote(path)}" + (f"?{urlencode(given, doseq=True)}" if given else "")

@@ -80,7 +80,7 @@ class GatewayTransport:
         self._wire.close()
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
-        """Return settings that allow every network and these callbacks, since only the gateway knows what it allows."""
+        """Return settings that allow every network and these callbacks, since the gateway itself checks both."""
         allowed = {"dangerous_allow_private_networks": ALL_ADDRESSES, "callback_tasks": tuple(callbacks)}
         return self._settings.model_copy(update=allowed)
 
@@ -91,8 +91,8 @@ class GatewayTransport:
         """
         Enqueue edits, up to 1,000 in one HTTP call, and return a result for each; see `EditQueue.enqueue_many`.
 
-        Only the gateway can find some faults, such as a private address or a callback that is not on its list. If it
-        refuses an edit for such a fault, the other edits are enqueued before the error is raised.
+        Only the gateway can find some faults, such as a private address. If it refuses an edit for such a fault, the
+        other edits are enqueued before the error is raised.
         """
         await self._check(edits, common)
         results: list[EnqueueResult] = []
@@ -283,7 +283,7 @@ class GatewayTransport:
         return str((await self._post("/v1/uploads", data))["url"])
 
     async def input_link(self, name: str) -> str:
-        """Return a placeholder with the form of a URL: only the upload shows which URL the gateway makes."""
+        """Return a placeholder with the form of a URL; only the upload returns the real URL."""
         return f"https://upload.invalid/{name}"
 
 

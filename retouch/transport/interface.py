@@ -49,9 +49,8 @@ class Transport(Protocol):
     """
     The calls that a client can make to the queue. `EditQueue` and `Job` document each call.
 
-    All calls raise `StoreUnavailable` while Redis or the gateway does not answer; calls about one job raise
-    `UnknownJob` for an unknown id. Calls are missing here if one of the transports cannot make them, or if they cannot
-    run on an event loop.
+    All calls raise `StoreUnavailable` while Redis or the gateway does not answer. Calls about one job raise
+    `UnknownJob` for an unknown id. This interface has only calls that both transports can make, also on event loops.
     """
 
     concurrency: Concurrency
@@ -59,9 +58,7 @@ class Transport(Protocol):
     bulk: BulkTransport
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:
-        """
-        Return the settings for checking requests before they are sent; `callbacks` are those that the requests name.
-        """
+        """Return the settings for checking requests before they are sent; `callbacks` are those in the requests."""
 
     async def require_answer(self) -> None:
         """Raise `StoreUnavailable`, with advice for an operator, unless Redis or the gateway answers."""

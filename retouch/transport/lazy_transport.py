@@ -1,14 +1,13 @@
 """
 Opens a client's transport when the client is first used.
 
-pydantic, redis-py and the modules that need them take most of the time and memory of a client's first call. A process
-that only makes a client, such as a web application that starts, a command or a test run, needs none of them. Therefore
-`retouch.client` and the modules that it imports at their top import none of them. `LazyTransport` imports them inside
-its methods, and so does a method of the client that needs one of these modules itself. Their types are imported under
-`TYPE_CHECKING`.
+pydantic, redis-py and the modules that need them take most of the time and memory of a client's first call. Some
+processes only make a client: a web application that starts, a command, a test run. Therefore `retouch.client`, and the
+modules that it imports at its top, import none of them. `LazyTransport` imports them inside its methods. A method of
+the client that needs one of them also imports it inside. Their types are imported under `TYPE_CHECKING`.
 
-Errors do not come late: a transport opens later only if its settings are plainly right (`are_plain`), otherwise at
-once.
+A wrong setting still raises at once: if the settings are not plainly right (`are_plain`), the transport is opened
+without delay.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class LazyTransport:
     """
     The settings and the transport of a client, loaded and opened when first used. Threads may share it.
 
-    The environment is read when this is made. Raises `SettingsError` then, and not later.
+    The constructor reads the environment, and raises `SettingsError` for a wrong setting.
     """
 
     def __init__(self, given: Mapping[str, object], settings: Settings | None, surface: Surface) -> None:

@@ -131,7 +131,7 @@ class RedisTransport:
             return await self.connections.jobs.records.awaited(jobs)
 
     async def timeline(self, job: str, after: int) -> tuple[list[Event], bool]:
-        """Return a job's events whose sequence is above `after`, and whether the job had ended after they were read."""
+        """Return a job's events whose sequence is above `after`, and whether the job had ended when they were read."""
         with clear_errors():
             entries = await self.connections.jobs.timeline.awaited(job, max(after, 0))
             record = await self.record(job)

@@ -101,10 +101,7 @@ def test_alerts_fire_on_series_and_only_then() -> None:
 
 
 def test_three_gateways_change_no_alert(tmp_path: Path) -> None:
-    """
-    If three gateways report each series of the store, the rules pass the same tests: no rule counts a series three
-    times.
-    """
+    """If three gateways report the same series of the store, no rule counts a series three times."""
     tests = yaml.safe_load((RULES / "rules_test.yml").read_text())
     for test in tests["tests"]:
         series = [one for one in test["input_series"] if not one["series"].startswith("up")]
@@ -227,10 +224,7 @@ def slow_burn(watched: Watched) -> None:
     ],
 )
 def test_a_real_fault_fires_its_alert(watched: Watched, fault: Callable[[Watched], None]) -> None:
-    """
-    A real fault fires its alert, both at the Prometheus that scrapes one gateway and at the Prometheus that scrapes
-    three.
-    """
+    """A real fault fires its alert, whether Prometheus scrapes one gateway or three."""
     fault(watched)
     assert watched.single.query("up")
 
@@ -243,9 +237,7 @@ def test_the_dashboard_shows_what_was_scraped(watched: Watched, expression: str)
 
 
 def test_a_killed_worker_and_gateway_are_noticed(watched: Watched) -> None:
-    """
-    The only worker is killed, and then a gateway: the alert of each fires. After this test, every alert has fired.
-    """
+    """After the only worker and a gateway were killed, the alert of each fires. By then, every alert has fired."""
     watched.stage.workers[0].kill()
     watched.expect("RetouchNoWorker")
     watched.gateways[0].end()

@@ -30,8 +30,9 @@ _LEAST_S = 5  # a rate needs several scrapes, a second apart; on a busy machine 
 
 def speed_up(rules: str) -> str:
     """
-    Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`. Times
-    other than 0 are at least `_LEAST_S` seconds.
+    Return the rules with seconds in place of minutes: in ranges, in `for`, and in ages written as `15 * 60`.
+
+    A range or a `for` other than 0 is at least `_LEAST_S` seconds.
     """
 
     def seconds(match: re.Match[str]) -> str:
@@ -57,7 +58,8 @@ class Prometheus:
     """
     Context manager that runs a Prometheus server, which scrapes each second.
 
-    It scrapes the gateways in `store` for the metrics of the store, and those in `gateways` for their own metrics.
+    It reads the metrics of the store from the gateways in `store`, and the gateways' own metrics from those in
+    `gateways`.
     """
 
     def __init__(self, folder: Path, key: str, *, store: Sequence[str], gateways: Sequence[str]) -> None:

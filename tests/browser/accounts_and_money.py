@@ -22,10 +22,7 @@ def violations(visit: Visit) -> list[object]:
 @pytest.mark.usefixtures("several")
 @pytest.mark.parametrize("theme", THEMES)
 def test_accounts_are_quiet_and_accessible(visits: Visits, theme: str) -> None:
-    """
-    With several accounts, the list and the pages of the accounts are accessible, cause no error, and are never wider
-    than the screen.
-    """
+    """With several accounts, the pages of accounts are accessible, cause no error and fit the screen."""
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme)
         for address in ("", "/learns", "/refused", "/mine"):
@@ -38,9 +35,7 @@ def test_accounts_are_quiet_and_accessible(visits: Visits, theme: str) -> None:
 @pytest.mark.parametrize("javascript", [True, False])
 @pytest.mark.usefixtures("several")
 def test_an_account_is_paused_by_keyboard(visits: Visits, site: Site, javascript: bool) -> None:
-    """
-    By keyboard alone an account is reached, paused after a confirmation, and resumed, with and without JavaScript.
-    """
+    """By keyboard alone, an account is paused after a confirmation, and resumed, even without JavaScript."""
     page = visits(javascript=javascript).open("overview")
     page.get_by_role("link", name="Accounts").press("Enter")
     page.get_by_role("link", name="learns").press("Enter")
@@ -70,10 +65,7 @@ def test_the_only_account(visits: Visits, theme: str) -> None:
 
 @pytest.mark.parametrize("javascript", [True, False])
 def test_the_difference_of_the_pictures(visits: Visits, javascript: bool) -> None:
-    """
-    The view `Difference` blends the two pictures. A check box makes the blend four times as bright, also without
-    JavaScript.
-    """
+    """The view `Difference` blends the two pictures; a check box makes the blend four times as bright."""
     visit = visits(javascript=javascript)
     page = visit.open("job")
     page.get_by_role("link", name="Difference").press("Enter")
@@ -91,10 +83,7 @@ def test_the_difference_of_the_pictures(visits: Visits, javascript: bool) -> Non
 
 
 def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
-    """
-    A job's page shows the other runs of its picture as frames. Arrow keys move between the frames, and Enter opens a
-    run.
-    """
+    """A job's page shows the other runs of its picture. Arrow keys move between them, and Enter opens one."""
     page = visits().open("job")
     frames = page.locator(".runs a")
     assert frames.count() >= 4
@@ -110,8 +99,7 @@ def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
 @pytest.mark.parametrize("theme", THEMES)
 def test_a_bill_is_compared(visits: Visits, theme: str, javascript: bool) -> None:
     """
-    By keyboard alone a bill is pasted, corrected after a fault, and compared. The page is accessible, causes no error,
-    and is never wider than the screen.
+    By keyboard alone, a bill with a fault is corrected and compared, on a page that is accessible and fits the screen.
     """
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme, javascript=javascript)

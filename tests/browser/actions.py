@@ -95,7 +95,7 @@ def test_signing_in_by_a_link(visits: Visits, site: Site, by: By, javascript: bo
 @HOWS
 @DOES("POST /console/theme")
 def test_choosing_a_theme(visits: Visits, by: By, javascript: bool) -> None:
-    """The chosen theme replaces the theme of the system, also on the next page, with the colours of such a system."""
+    """The chosen theme has the colours of a system with this theme, and stays on the next page."""
     visit = visits(theme="light", javascript=javascript)
     page = visit.open("overview")
     light = page.evaluate("getComputedStyle(document.body).color")
@@ -161,9 +161,7 @@ def test_sending_again(visits: Visits, by: By, javascript: bool) -> None:
     "POST /console/receivers/{receiver_id}/rotate",
 )
 def test_a_receivers_switches(visits: Visits, by: By, javascript: bool) -> None:
-    """
-    A receiver is tested, disabled and enabled. Its secret is changed, and only the next page shows the new secret.
-    """
+    """A receiver is tested, disabled and enabled, and gets a new secret, which is shown only once."""
     visit = visits(javascript=javascript)
     page = visit.open("receiver")
     press(page, page.get_by_role("button", name="Send a test"), by)
@@ -211,9 +209,7 @@ def test_filtering(visits: Visits, by: By, javascript: bool) -> None:
 @HOWS
 @DOES("POST /console/bulk")
 def test_a_bulk_run(visits: Visits, site: Site, by: By, javascript: bool) -> None:
-    """
-    A button of a filtered list leads to a preview. Its confirmation starts a run, which cancels all jobs that match.
-    """
+    """A button of a filtered list leads to a preview. Only its confirmation cancels all jobs that match."""
     tag = f"{by}-{javascript}".lower()
     jobs = [site.edit("one of many", tags={"campaign": tag}) for _ in range(3)]
     visit = visits(javascript=javascript)
@@ -296,9 +292,7 @@ def test_filtering_the_audit(visits: Visits, by: By, javascript: bool) -> None:
 
 @HOWS
 def test_choosing_a_range(visits: Visits, by: By, javascript: bool) -> None:
-    """
-    Links above the plots choose the range, or show tables in place of the plots. Plots are drawn only with JavaScript.
-    """
+    """Links above the plots choose the range, or show tables. Plots are drawn only with JavaScript."""
     visit = visits(javascript=javascript)
     page = visit.open("overview")
     press(page, page.get_by_role("link", name="3 days"), by)
@@ -312,10 +306,7 @@ def test_choosing_a_range(visits: Visits, by: By, javascript: bool) -> None:
 
 
 def test_a_producer_is_offered_what_it_may_do(visits: Visits) -> None:
-    """
-    For a producer, the overview has no button that pauses a lane. The link `Money` leads to the page of the producer's
-    tenant, which has no form of limits.
-    """
+    """A producer sees no button that pauses a lane, and no form of limits on the page of its tenant."""
     visit = visits(role="producer")
     assert visit.open("overview").get_by_role("button", name="Pause").count() == 0
     page = visit.page

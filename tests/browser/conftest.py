@@ -137,7 +137,7 @@ def refused_job(site: Site, worker: RunningWorker) -> str:
 
 
 def _fill(site: Site, hook_url: str, refused: str) -> None:
-    """Put on record what the pages show: images, a failure with markup, a receiver that fails, a job that waits."""
+    """Put jobs on record for the pages: images, a failure with markup, a receiver that fails, a job that waits."""
     receiver = site.ops.post("/v1/receivers", {"url": f"{site.simulator.url}/<b>nowhere</b>", "tenant": "acme"}).json()[
         "id"
     ]
@@ -265,7 +265,7 @@ def visits(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Ite
     """
     Yield a function that opens a signed-in window: `visits("narrow", "dark", javascript=False)`.
 
-    A test with the mark `does` fails if its visits did not request each route that the mark names.
+    A test with the mark `does` fails if its visits have not requested all routes that the mark names.
     """
     contexts: list[BrowserContext] = []
     asked: list[set[str]] = []
@@ -300,10 +300,7 @@ def visits(chromium: Browser, site: Site, request: pytest.FixtureRequest) -> Ite
 
 @pytest.fixture
 def several(site: Site) -> Iterator[None]:
-    """
-    Add three accounts for one test: one learns its limit, one is closed, and one belongs to a tenant. Remove them
-    afterwards.
-    """
+    """Add three accounts for one test: one learns its limit, one is closed, and one belongs to a tenant."""
     own = ("learns", "refused", "mine")
     open_accounts(site.client, account("learns", limit="auto"), account("refused"), account("mine", tenants=("acme",)))
     close(site.client, "refused")

@@ -1,4 +1,4 @@
-"""What JavaScript adds: pages that stay current with one reader of the feed, compared pictures, keys in lists."""
+"""The parts of the console that need JavaScript: pages that stay current, compared pictures, keys in lists."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def is_shown(page: Page, text: str) -> bool:
 
 
 def test_a_page_stays_current(visits: Visits, site: Site) -> None:
-    """The page of a waiting job shows the job's end without a reload, once the open form on the page is closed."""
+    """While a form on a page is open, the page does not change. Afterwards it shows the job's end without a reload."""
     job = site.edit("it stays current")
     visit = visits()
     page = visit.open(f"/console/jobs/{job}")
@@ -92,10 +92,7 @@ def test_a_stream_that_is_cut_comes_back(visits: Visits, site: Site) -> None:
 
 
 def test_before_and_after_by_keyboard_and_pointer(visits: Visits) -> None:
-    """
-    Arrow keys and the pointer move the line between before and after; the button `200 %` doubles the width of a
-    picture.
-    """
+    """Arrow keys and the pointer move the line between before and after. A button doubles the width of a picture."""
     visit = visits()
     page = visit.open("job")
     line = page.get_by_role("slider")
@@ -150,10 +147,7 @@ def test_keys_in_lists(visits: Visits, site: Site) -> None:
 
 
 def test_plots_stay_current(visits: Visits, site: Site) -> None:
-    """
-    The end of a job is drawn into the same plots without a reload. At the pointer, a plot shows the numbers of one
-    minute.
-    """
+    """A new job is counted in the same plots without a reload. At the pointer, they show the numbers of one minute."""
     visit = visits()
     page = visit.open("overview")
     page.evaluate("document.querySelector('#canvas-ended canvas').dataset.stays = '1'")
@@ -176,7 +170,7 @@ def test_plots_stay_current(visits: Visits, site: Site) -> None:
 
 
 def test_a_plot_is_drawn_in_the_colours_of_the_theme(visits: Visits) -> None:
-    """The numbers beside a plot have the colour of quiet text, in the theme of the system and in the chosen one."""
+    """Whether the system or the visitor chose the theme, the numbers beside a plot have the colour of quiet text."""
     for theme, chosen in (("light", "auto"), ("dark", "auto"), ("light", "dark")):
         visit = visits(theme=theme)
         page = visit.open("overview")

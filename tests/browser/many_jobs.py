@@ -39,10 +39,7 @@ ANSWERED = "performance.getEntriesByType('navigation')[0].responseEnd"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """
-    The figures of one page: the medians of its first paint and of the end of its answer, in ms, and its compressed size
-    in bytes.
-    """
+    """The figures of one page: medians in ms of the first paint and the end of the answer, and the compressed bytes."""
 
     painted_ms: float
     answered_ms: float

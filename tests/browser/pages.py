@@ -52,9 +52,7 @@ REFLECTED = {
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_quiet_and_accessible(visits: Visits, name: str, theme: str) -> None:
-    """
-    A page causes no console message, no policy report and no request outside; axe-core finds no fault, wide or narrow.
-    """
+    """A page, wide or narrow, causes no message in the console, requests nothing outside, and is accessible."""
     for view in VIEWS:
         visit = visits(view, theme, role="" if name in OUTSIDE else "ops")
         page = visit.open(name)
@@ -77,7 +75,7 @@ def test_no_page_scrolls_sideways(visits: Visits, name: str, javascript: bool) -
 
 
 def test_the_name_of_a_setting_is_on_one_line(visits: Visits) -> None:
-    """On the page of a job, wide and narrow, no name of a setting of the edit is broken."""
+    """On the page of a job, wide or narrow, each name of a setting is on one line."""
     for view in VIEWS:
         page = visits(view).open("job")
         names = page.locator("section[aria-labelledby=settings] dt")
@@ -89,9 +87,7 @@ def test_the_name_of_a_setting_is_on_one_line(visits: Visits) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_whole_without_javascript(visits: Visits, name: str) -> None:
-    """
-    With and without JavaScript a page has the same headings and buttons. Only with JavaScript it offers live updates.
-    """
+    """Without JavaScript, a page has the same headings and buttons, but no live updates."""
     seen = []
     for javascript in (True, False):
         page = visits(javascript=javascript, role="" if name in OUTSIDE else "ops").open(name)
@@ -123,11 +119,7 @@ def test_every_control_is_reached_by_keyboard(visits: Visits, name: str, javascr
 
 @pytest.mark.parametrize("name", [*PAGES, *REFLECTED])
 def test_markup_is_seen_as_text(visits: Visits, name: str) -> None:
-    """
-    Markup in texts of customers, receivers, the endpoint and the address is shown as text; nothing of it runs or loads.
-
-    The same holds after a live page has updated itself.
-    """
+    """Markup in a text from outside is shown as text and does not run, even after a live update of the page."""
     visit = visits(role="" if name in OUTSIDE else "ops")
     page = visit.open(REFLECTED.get(name, name))
     for _ in range(2):

@@ -31,8 +31,8 @@ def proxy(site: Site) -> Iterator[Proxy]:
 
 def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
     """
-    Two browsers have two tabs each, and each browser holds one stream. A stream ends with the last tab of its browser,
-    and the feed has one reader.
+    Two browsers with two tabs each share one reader of the feed. A browser holds one stream until its last tab is
+    closed.
     """
     assert streams(site, 0)
     people = [visits(), visits()]
@@ -61,10 +61,7 @@ def test_a_pause_frees_the_stream(visits: Visits, site: Site) -> None:
 
 
 def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) -> None:
-    """
-    A page whose stream is cut three times gets a new stream each time, and shows each job that came meanwhile exactly
-    once.
-    """
+    """After each of three cuts, a page gets a new stream. It shows each job that came meanwhile exactly once."""
     visit = visits(url=f"http://127.0.0.1:{proxy.port}")
     page = visit.open("jobs")
     assert streams(site, 1)
@@ -83,7 +80,7 @@ def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) 
 
 
 def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site: Site) -> None:
-    """After two answers 502, at which browsers give up a stream, the page opens its stream again by itself."""
+    """If two requests for the stream are answered with 502, the page opens its stream again by itself."""
     visit = visits()
     answers: Iterator[Any] = itertools.chain([502, 502])
 

@@ -2,9 +2,9 @@
 Many tabs for a long time: `python -m tests.browser.tabs --tabs 20 --minutes 30`.
 
 Chromium shows live pages of a gateway while a worker edits for three tenants. All tabs but one are closed and replaced
-again and again. The program prints the memory, streams, tasks and threads of the gateway in the first, second and last
-third of the time, and the JavaScript heap of the tab that stays open. It exits with 1 if memory grew, if closed tabs
-left streams behind, or if the gateway did not have exactly one reader of the feed.
+again and again. For each third of the time, the program prints the memory, streams, tasks and threads of the gateway,
+and the JavaScript heap of the tab that stays open. It exits with 1 if memory grew, if closed tabs left streams behind,
+or if the gateway did not have exactly one reader of the feed.
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ class Run:
         return "\n".join(lines)
 
     def broken(self) -> list[str]:
-        """
-        Close all tabs. Return a line for memory that grew, a wrong number of readers, and streams that are still open.
-        """
+        """Close all tabs; return a line for each fault: memory that grew, a wrong number of readers, open streams."""
         found = []
         for name in ("resident", "blocks", "heap"):
             _, second, last = thirds(getattr(self.samples, name))
@@ -179,10 +177,7 @@ class Run:
 
 @contextmanager
 def running(folder: Path, people: int) -> Iterator[Run]:
-    """
-    Context manager that starts the stack, a gateway and Chromium, and yields a run with one tab, which shows the
-    overview.
-    """
+    """Context manager that starts the stack, a gateway and Chromium. It yields a run with one tab on the overview."""
     from playwright.sync_api import sync_playwright
 
     with ExitStack() as stack:
