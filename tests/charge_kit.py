@@ -27,14 +27,18 @@ def posted(kit: LaneKit, job: str) -> Claim:
 
 
 def called_again(kit: LaneKit) -> list[str]:
-    """End every wait and every lease of edits, sweep, and return the ids of the jobs in the messages."""
+    """End every wait and every lease of edits, and run a rescue. Return the ids of the jobs in the new messages."""
     kit.make_due("edits", "timetable")
     kit.make_due("edits", "slots")
     return [item for _, item in kit.rescue()]
 
 
 def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
-    """Run a whole attempt: a POST, an answer of the class `kind` (none for ""), and the decision. Return the claim."""
+    """
+    Run an attempt: the POST, the answer and the decision. Return the claim.
+
+    `kind` is the class of the answer, or empty for no answer.
+    """
     claim = posted(kit, job)
     if kind:
         kit.jobs.answer(claim, kind, READY if kind == "succeeded" else None)
@@ -43,7 +47,7 @@ def tried(kit: LaneKit, job: str, kind: str, decision: Decision) -> Claim:
 
 
 def split(ledger: Ledger, **narrowed: Any) -> dict[str, int]:
-    """Return {use: count} of the ledger, which may have one row at most; counts of 0 are left out."""
+    """Return {use: count} from the only row of the ledger, without counts of 0. Return {} if the ledger has no row."""
     rows = ledger.usage(**narrowed)
     assert len(rows) <= 1
     kinds = ("useful", "repeated", "wasted", "unknown", "reserved")

@@ -76,7 +76,7 @@ def client(redis_url: str) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that uses `client` if it leaves a key in Redis that would stay for ever."""
+    """After a test that uses `client`, check that the test has left no leaked key in Redis."""
     if "client" not in request.fixturenames:
         yield
         return
@@ -87,7 +87,9 @@ def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 def leaked_keys(client: Any) -> list[str]:
-    """Return the names of the keys without TTL that are neither permanent nor part of open work."""
+    """
+    Return the names of keys that should have a TTL but have none. Permanent keys and keys of open work need no TTL.
+    """
     names: list[str] = sorted(client.scan_iter("rt:*", count=1_000))
     with client.pipeline(transaction=False) as pipe:
         for name in names:
@@ -132,8 +134,9 @@ class Received:
 @dataclass
 class Sink:
     """
-    A receiver of webhooks. It records each request, and answers with the first entry of `answers` (status and headers),
-    or with 204 if there is none.
+    A receiver of webhooks that records each request.
+
+    `answers` has the status and headers of each next answer. If `answers` is empty, the sink answers 204.
     """
 
     url: str = ""
@@ -194,10 +197,7 @@ def simulator(running_simulator: Simulator) -> Simulator:
 def worker_environment(
     redis_url: str, running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """
-    Return the settings of gateways and workers as environment variables, for this Valkey, the simulator and a folder of
-    images.
-    """
+    """Return the environment variables for gateways and workers: this Valkey, the simulator and a folder of images."""
     return {
         "RETOUCH_REDIS_URL": redis_url,
         "RETOUCH_PIX2PIX_URL": running_simulator.pix2pix_url,
@@ -227,7 +227,7 @@ class RunningWorker:
         return self.log_path.read_text(errors="replace")
 
     def kill(self) -> None:
-        """Kill the worker as a crash would, if it still runs, and wait for its end."""
+        """Kill the worker with SIGKILL, and wait for its end. A worker that has ended stays as it is."""
         self.process.kill()
         self.process.wait()
 

@@ -1,7 +1,7 @@
 """
-Measures how long an event loop is blocked while a FastAPI application enqueues under load, by timing every step.
+Measures how long each step of an event loop takes while a FastAPI application enqueues under load.
 
-`python -m tests.event_loop_probe redis://… /edit 800` prints calls per second and the longest steps as JSON.
+`python -m tests.event_loop_probe redis://… /edit 800` prints calls per second and the longest step as JSON.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class Steps:
 @contextmanager
 def timed_steps() -> Iterator[Steps]:
     """
-    Context manager that times each callback and each step of a task on all asyncio loops of this process. It yields the
-    durations, which grow during the block.
+    Context manager that times each step of all asyncio loops in this process, and yields the durations.
+
+    A step is a callback, or a part of a task between two waits. The yielded durations grow during the block.
     """
     steps, plain = Steps(), Handle._run
 
@@ -119,7 +120,8 @@ def under_load(port: int, path: str, calls: int) -> float:
 
 def call(port: int, path: str, calls: int) -> None:
     """
-    Make `calls` requests from eight threads, each over one connection. Exit with the number of answers other than 200.
+    Make `calls` requests from eight threads with one connection each. The exit code is the number of answers other than
+    200.
     """
     faults: list[int] = []
 

@@ -25,7 +25,8 @@ def free_port() -> int:
 
 def own_valkey(**options: Any) -> ValkeyServer:
     """
-    Return a Valkey server that is not started yet, with a free port. The library's own search for a port could return
-    the same port to two processes.
+    Return a Valkey server with a free port. The server is not started yet.
+
+    The library's own choice of a port could be the same in two processes.
     """
     return ValkeyServer(**{"port": free_port(), **options})

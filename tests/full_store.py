@@ -22,9 +22,7 @@ DEADLINE_S = 86_400.0
 
 
 class FullStore:
-    """
-    Writes records directly to a store. `text` is the length of a prompt in characters; prompts are random letters.
-    """
+    """Writes records directly to a store. Each prompt has `text` random letters."""
 
     def __init__(self, client: Any, *, text: int, seed: int = 1) -> None:
         self.kit, self._text, self._rng = LaneKit(client), text, random.Random(seed)
@@ -32,8 +30,8 @@ class FullStore:
 
     def fill(self, jobs: int, *, tenants: int, failures: int, receivers: int) -> None:
         """
-        Create `receivers` failed deliveries and `failures` failed jobs, and then enqueue `jobs` jobs, of which sixty or
-        fewer get slots.
+        Create `receivers` failed deliveries and `failures` failed jobs. Then enqueue `jobs` jobs. At most 60 jobs get
+        slots.
         """
         names = [f"customer-{number:03}" for number in range(tenants)]
         for name in names:

@@ -40,7 +40,9 @@ class Api:
         self, path: str, body: Any = None, *, headers: Mapping[str, str] | None = None, content: Any = None
     ) -> httpx.Response:
         """
-        POST `body` as JSON, or `content` unchanged. The JSON is ASCII, so that it can contain half of a surrogate pair.
+        POST `body` as JSON, or POST `content` unchanged if `body` is None.
+
+        The JSON is ASCII, so that a test can send half of a surrogate pair.
         """
         named = {"Content-Type": "application/json"} if body is not None else {}
         data = content if body is None else json.dumps(body).encode()
@@ -59,8 +61,9 @@ def running_gateway(
     environment: Mapping[str, str], module: str = "retouch_producer.gateway", *, port: int = 0, first: str = ""
 ) -> Iterator[tuple[str, Spoken]]:
     """
-    Context manager that runs a gateway process on `port`, or on a free port for 0. It yields the URL and the process.
-    `first` is Python code that runs before the gateway.
+    Context manager that runs a gateway process, and yields (URL, process).
+
+    If `port` is 0, the gateway takes a free port. `first` is Python code that runs before the gateway.
     """
     command = [
         sys.executable,

@@ -17,9 +17,9 @@ def age_minutes(client: Any, minutes: int) -> None:
 
 def put_counts(client: Any, minute: int, counts: dict[str, int]) -> None:
     """
-    Add counts to `minute` (a number of minutes since 1970).
+    Add counts to one minute of history. `minute` is the number of minutes since 1970.
 
-    Each key of `counts` has the form "NAMES ACCOUNT TENANT" that history.lua describes.
+    Each key of `counts` is "NAMES ACCOUNT TENANT", a form that history.lua describes.
     """
     for name, count in counts.items():
         client.hincrby(f"{OPEN}{minute}", name, count)

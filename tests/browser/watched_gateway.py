@@ -1,8 +1,7 @@
 """
 A gateway that reports what its process holds: `python -m tests.browser.watched_gateway`.
 
-On SIGUSR1 it prints one line: the streams of the console that are open, the requests that watch a job, the tasks of
-its event loop, its threads, and the blocks of memory that Python has allocated.
+On SIGUSR1 the gateway prints one line with the numbers of `Holdings`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,12 @@ _OPENING = "holds "
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """The numbers that the process of a gateway reports; the module's docstring explains them."""
+    """
+    The numbers that a gateway reports.
+
+    `streams` counts the open streams of the console. `watchers` counts the requests that watch a job. `tasks` counts
+    the tasks of the event loop. `blocks` counts the blocks of memory that Python has allocated.
+    """
 
     streams: int
     watchers: int

@@ -15,8 +15,9 @@ class Death:
     """
     One way in which an account fails.
 
-    `closes` is the code with which the account is closed, or empty if its breaker opens instead. `is_free` is true if
-    the endpoint charges nothing for the calls that fail, so that each job costs exactly one charge.
+    `closes` is the code with which the fault closes the account. If `closes` is empty, the fault opens the breaker of
+    the account. If `is_free` is true, the endpoint charges nothing for failed calls, and each job costs exactly one
+    charge.
     """
 
     name: str

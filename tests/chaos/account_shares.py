@@ -19,11 +19,11 @@ BATCH = 50
 @dataclass(frozen=True)
 class Shares:
     """
-    The figures of one run, by account.
+    The figures of one run. Each dictionary has one entry for each account.
 
-    `full_s` is the shortest possible time for all jobs under these caps. `used` is the mean number of requests in
-    flight while jobs waited, as a share of the cap. `refused` counts the queue-full answers. `most` is the largest
-    number of requests in flight.
+    `full_s` is the shortest possible time for all jobs. `used` is the mean number of requests in flight while jobs
+    waited, divided by the cap. `refused` counts the queue-full answers. `most` is the largest number of requests in
+    flight.
     """
 
     jobs: int
@@ -47,8 +47,9 @@ class Shares:
 
 def learn(stage: AccountStage, caps: dict[str, int], within_s: float = 240.0) -> int:
     """
-    Run jobs until the limit of each account, learnt from refusals, equals its cap. Return the number of queue-full
-    answers.
+    Run jobs until each account has learnt its cap as its limit. Return the number of queue-full answers.
+
+    Raises `AssertionError` if this takes longer than `within_s` seconds.
     """
     until = time.monotonic() + within_s
 
@@ -102,8 +103,9 @@ def difference(before: dict[str, Json], after: dict[str, Json]) -> dict[str, Jso
 
 def used_of(before: dict[str, Json], after: dict[str, Json], caps: dict[str, int]) -> dict[str, float]:
     """
-    Return, for each account, the mean number of requests in flight between two readings of the books, as a share of the
-    cap.
+    Return the used share of each account's cap between two readings of the books.
+
+    The share is the mean number of requests in flight, divided by the cap.
     """
     counted = difference(before, after)
     return {

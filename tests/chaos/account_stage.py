@@ -49,8 +49,8 @@ class AccountStage:
     """
     Simulators, a store, a queue and workers.
 
-    `tables` are the tables of the accounts file: change them, then call `write_file`. Jobs are numbered over the whole
-    life of the stage. The number of a job is its tag in the simulators' books.
+    `tables` has the tables of the accounts file. To change the file, change `tables` and then call `write_file`. Each
+    job has a number, counted from the start of the stage. The number is the tag of the job in the simulators' books.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ class AccountStage:
         return AccountStore(store_access(self.queue).client)
 
     def write_file(self) -> None:
-        """Write the key files and the accounts file. Each is replaced as a whole: no worker reads half of one."""
+        """Write the key files and the accounts file. A worker never reads a half-written file."""
         for account in self.simulators:
             self._replace_file(account, key_of(account))
         lines = [line for account, table in self.tables.items() for line in _table(account, table)]
@@ -122,9 +122,7 @@ class AccountStage:
         return self.records(jobs)
 
     def wait_until_closed(self, account: str) -> list[str]:
-        """
-        Enqueue jobs until a refusal by the endpoint has closed the account; return these jobs once they have ended.
-        """
+        """Enqueue jobs until a refusal by the endpoint closes the account. Return these jobs, which have all ended."""
         jobs = list[str]()
         while not self.numbers(account).closed:
             jobs += self.enqueue(20)
@@ -152,21 +150,18 @@ class AccountStage:
         return {row.key: row.useful + row.repeated + row.wasted + row.unknown for row in rows}
 
     def posts(self, account: str, jobs: Sequence[str] = ()) -> int:
-        """Return how many POSTs an account's simulator got, for these jobs or for all."""
+        """Return how many POSTs an account's simulator got for these jobs, or for all jobs if `jobs` is empty."""
         books = self.simulators[account].books()
         tags = [str(self.number_of(job)) for job in jobs]
         return sum(books["by_tag"].get(tag, {}).get("posts", 0) for tag in tags) if jobs else int(books["posts"])
 
     def answer_after(self, latency_s: float) -> None:
-        """Let every simulator answer its calls after this time, those in flight too."""
+        """Make every simulator answer after this time. This includes the calls in flight."""
         for simulator in self.simulators.values():
             simulator.settings(latency_s=latency_s)
 
     def revive(self) -> None:
-        """
-        Bring all accounts back to their initial state: end the faults, resume and open each account, and close each
-        breaker.
-        """
+        """End the faults of all accounts, resume and open each account, and close each breaker."""
         client = store_access(self.queue).client
         for account, simulator in self.simulators.items():
             simulator.faults(rates={})
@@ -256,11 +251,11 @@ def account_stage(
 
 def audit(stage: AccountStage, max_charges: int, jobs: Sequence[str] = ()) -> list[str]:
     """
-    Compare the books of all simulators with the store, for these jobs or all jobs; return a line for each broken
-    promise.
+    Compare the books of all simulators with the store, and return a line for each broken promise.
 
-    The promises: nothing is lost; over all accounts, no job is charged more often than `max_charges`; each charge is on
-    record with its account; the ledger of each account has as many charges as its simulator.
+    If `jobs` is empty, all jobs are compared. There are five promises. Each job ends. A job fails only after
+    `max_charges` possible charges. No job is charged more often than `max_charges`, over all accounts together. Each
+    charge is on record with its account. The ledger of each account has as many charges as its simulator.
     """
     books, broken = stage.books(), list[str]()
     for job, record in zip(jobs or stage.jobs, stage.records(jobs or stage.jobs), strict=True):

@@ -1,9 +1,9 @@
 """
 Measures several accounts at the vendor's own speed: `python -m tests.chaos.accounts`.
 
-Three simulators allow 5, 10 and 15 requests in flight. First these limits are learnt; then 2,000 jobs of 4.6 s run, and
-the use of each cap is measured. After that the account `medium` fails during a run, in each way of `account_deaths.py`,
-and the books of all simulators are compared with the ledger.
+Three simulators allow 5, 10 and 15 requests in flight. First these limits are learnt. Then 2,000 jobs of 4.6 s run, and
+the used share of each cap is measured. Finally the account `medium` fails during a run, once in each way of
+`account_deaths.py`. After each run, the books of all simulators are compared with the ledger.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subproces
 
 
 def starved(check: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `check`, changed to run as if the process could get no more memory."""
+    """Return `check`, changed so that the process can get no more memory while `check` runs."""
 
     def check_without_memory(data: bytes, *more: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_DATA, (PAGE_BYTES, resource.RLIM_INFINITY))
@@ -60,9 +60,9 @@ def starved(check: Callable[..., Any]) -> Callable[..., Any]:
 
 def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
     """
-    Return `write`, changed to fail while the file `fault` exists; the file contains the errno.
+    Return `write`, changed so that it fails while the file `fault` exists. The file contains the errno.
 
-    This replaces a small disk on machines where a test may not mount a disk.
+    A test uses this where it may not mount a small disk.
     """
 
     def write_or_fail(*arguments: Any) -> None:

@@ -1,13 +1,13 @@
 """
 Kills many processes, then audits the records: `python -m tests.chaos.kill_storm --kills 1000 --seed 7`.
 
-Valkey has an append-only file, the simulator counts the charges that the endpoint would make, and a receiver gets the
-webhooks. Producers and workers die at named points (`producer_kills.py`, `worker_kills.py`), and new jobs are enqueued
-meanwhile. When all kills are done and every job has ended, the auditor compares the simulator's charges with the
-records, and searches for jobs, images and webhooks that were lost or doubled, and for keys that should be gone.
+Valkey has an append-only file, the simulator counts charges, and a receiver gets the webhooks. Producers and workers
+die at named points (`producer_kills.py`, `worker_kills.py`), and new jobs are enqueued meanwhile. When every job has
+ended, the auditor compares the simulator's charges with the records. The auditor also searches for lost or doubled
+jobs, images and webhooks, and for keys that should be gone.
 
-With `--accounts 3` there are three accounts, each with a simulator. One of them is removed from the accounts file after
-a third of the kills, and added again after two thirds.
+With `--accounts 3` there are three accounts, each with a simulator. The last account is removed from the accounts file
+after a third of the kills, and added again after two thirds.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class Storm:
     """
     The parameters of one run.
 
-    All kills together may take `within_s` seconds, and after them the remaining jobs may take as long again. If
-    `apart_s` is above 0, the processes die one at a time. The successor of a process starts `apart_s` seconds after its
-    death.
+    All kills together may take `within_s` seconds. After the last kill, the remaining jobs may also take `within_s`
+    seconds. If `apart_s` is above 0, no producer dies, and workers die one at a time. The next worker then starts
+    `apart_s` seconds after a death.
     """
 
     kills: int
@@ -190,10 +190,7 @@ def killed_calls(log: Path) -> set[tuple[str, int]]:
 
 
 def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[str]:
-    """
-    Return a line for each call that may have been billed and has no answer on record, although its process was not
-    killed.
-    """
+    """Return a line for each possible charge without an answer on record, unless the process of the call was killed."""
     return [
         f"{record.id}: no kill took the answer to {charge}"
         for record in records
@@ -205,10 +202,10 @@ def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[s
 @dataclass
 class Auditor:
     """
-    Compares the records of the simulator, the store, the blob store and the receiver.
+    Compares the records of the simulators, the store, the blob store and the receiver.
 
-    `killed_calls` has the calls (job and fence) whose process was killed. Only these calls may have lost their answers.
-    A job may fail only if all of its allowed calls were killed. If `all_succeed` is set, no job may fail.
+    `killed_calls` has (job, fence) of each call whose process was killed. Only these calls may lack an answer. A job
+    may fail only if all of its allowed calls were killed. If `all_succeed` is true, no job may fail.
     """
 
     queue: EditQueue
@@ -248,7 +245,7 @@ class Auditor:
             self._audit_accounts()
 
     def _audit_accounts(self) -> None:
-        """Check that every account was used, and that its ledger has at least as many charges as its simulator."""
+        """Check that each simulator charged at least once, and at most as often as the ledger of its account says."""
         booked = {row.key: row for row in Ledger(store_access(self.queue).client).usage(by="account")}
         for account, sim in self.sims.items():
             charged, row = sim.books(totals=True)["charged"], booked.get(account)
@@ -280,7 +277,9 @@ class Auditor:
                 self._break(f"{record.id}: an image is not the one on record")
 
     def _audit_history(self, records: list[JobRecord]) -> None:
-        """Compare the counts of history with the records, the lane and the ledger, before and after a roll-up."""
+        """
+        Compare the counts of history with the records, the lane and the ledger. Roll history up, and compare again.
+        """
         store = store_access(self.queue)
         uses = Counter[str]()
         for row in Ledger(store.client).usage():

@@ -1,11 +1,12 @@
 """
-Kill worker, gateway and Redis, then compare all screens: `python -m tests.chaos.kills_and_screens --rounds 10`.
+Kills worker, gateway and Redis, then compares all screens: `python -m tests.chaos.kills_and_screens --rounds 10`.
 
-A customer enqueues jobs over HTTP, and repeats each request until it is accepted. The endpoint loses some answers. In
-each round the worker, the gateway and Redis are killed (SIGKILL) at random moments, in random order, and started again.
-After the last round every job must end, and all screens must show the same numbers as the simulator's books. Redis
-syncs each write to its disk. With `everysec`, Redis may lose the last writes that it answered, and their jobs with
-them.
+A customer enqueues jobs over HTTP, and repeats each request until the gateway accepts it. The endpoint loses some
+answers. Each round kills the worker, the gateway and Redis with SIGKILL, in random order and at random moments. Each
+killed process is started again. After the last round, every job must end. All screens must then show the numbers of the
+simulator's books.
+
+Redis syncs each write to its disk. With `everysec`, Redis could lose jobs that the gateway has accepted.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def facts_on_record(records: list[JobRecord]) -> Counter[str]:
 
 
 def _differs(record: JobRecord, entry: dict[str, Any] | None) -> str:
-    """Compare one job with its entry in the books. Return a line if the two disagree, else an empty string."""
+    """Return a line if a job's record disagrees with the job's entry in the books, else an empty string."""
     posts, charged = (entry["posts"], entry["charged"]) if entry else (0, 0)
     possible = sum(charge.possible for charge in record.charges)
     certain = sum(charge.certain for charge in record.charges)

@@ -1,10 +1,10 @@
 """
-Real producer processes that die by SIGKILL at a named point of enqueueing, and are started again with the same rows.
+Real producer processes that die by SIGKILL at a named point of enqueueing.
 
-A *row* is an edit with an idempotency key of its own. A parent (`python -m tests.chaos.producer_kills`) imports the
-client once and reads orders, each a line of JSON. For each order it forks a child, which enqueues the rows in two
-halves. If the child dies, the parent forks another child, which begins with the first row again. `Producers` sends the
-orders.
+A *row* is an edit with its own idempotency key. `Producers` starts a parent process and sends it orders, each as a line
+of JSON. The parent (`python -m tests.chaos.producer_kills`) imports the client once, and forks a child for each order.
+The child enqueues the rows in two halves. If the child dies, the parent forks another child, which enqueues all rows
+from the first one again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DURING_MOST_S = 0.005
 
 
 class Producers:
-    """Context manager that starts the parent and sends it orders; the log has a line for each death."""
+    """Context manager that starts the parent process and sends orders. The log has a line for each death."""
 
     def __init__(self, settings: Settings, log: Path, image: str, webhooks: str) -> None:
         command = [sys.executable, "-m", "tests.chaos.producer_kills", str(log), image, webhooks]
@@ -43,7 +43,7 @@ class Producers:
 
     def enqueue(self, first: int, count: int, tenant: str = "default", point: str = "") -> list[str]:
         """
-        Make a child enqueue `count` rows and die at `point`. Further children repeat this until one of them survives.
+        Make a child enqueue `count` rows and die at `point`. Another child then enqueues the same rows again.
 
         Return the ids of the jobs, in the order of the rows.
         """
@@ -62,7 +62,7 @@ class Producers:
 
 
 def arm(point: str, log: Path) -> None:
-    """Wrap a step of enqueueing, so that it kills this process at the point."""
+    """Wrap a step of enqueueing, so that this process dies by SIGKILL at `point`."""
     when, _, step = point.partition(" ")
 
     def die() -> None:

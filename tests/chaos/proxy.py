@@ -14,10 +14,10 @@ _CHUNK = 65_536
 
 class Proxy:
     """
-    Context manager that forwards a port of its own to `target`, both on 127.0.0.1.
+    Context manager that listens on a port of its own and forwards to the port `target`, both on 127.0.0.1.
 
-    `stall` keeps connections open and lets nothing through, as with packet loss. `cut` resets connections and refuses
-    new ones. `heal` ends both; the data that `stall` held back is sent then.
+    After `stall`, connections stay open and no data passes, as with packet loss. After `cut`, all connections are reset
+    and new connections are refused. `heal` ends both states. The proxy then sends the data that it held back.
     """
 
     def __init__(self, target: int) -> None:

@@ -1,9 +1,9 @@
 """
-Measure recovery: `python -m tests.chaos.recovery` prints the seconds from the end of each fault to the full rate.
+Measures recovery: `python -m tests.chaos.recovery` prints the seconds from the end of each fault to the full rate.
 
-Two workers run under load, and one fault follows another. The rate is the number of jobs that end in each second; the
-full rate is nine tenths of the rate before the fault, as the mean of three seconds. Nobody repairs anything, except
-that a supervisor restarts a worker that has died.
+Two workers run under load, and one fault follows another. The rate is the number of jobs that end per second. The rate
+is full when its mean over three seconds is at least nine tenths of the rate before the fault. Nobody repairs anything.
+Only a supervisor starts a new worker when a worker has died.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FULL, BEFORE_S, WINDOW_S, WITHIN_S, WARM_JOBS = 0.9, 10, 3, 90, 100
 
 class Load:
     """
-    Context manager with a thread that keeps the backlog filled, and tries again whenever the store is unavailable.
+    Context manager with a thread that keeps the backlog filled. The thread tries again when the store is unavailable.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -144,8 +144,9 @@ def rates(stage: Stage) -> Iterator[float]:
 
 def recovery_s(stage: Stage, fault: Callable[[], None]) -> tuple[float, float | None]:
     """
-    Return the rate before a fault, and the seconds from the end of the fault to the full rate (None if that took too
-    long).
+    Cause a fault. Return the rate before the fault, and the seconds from the end of the fault to the full rate.
+
+    The seconds are None if the full rate did not come within `WITHIN_S` seconds.
     """
     seconds = rates(stage)
     usual = median(next(seconds) for _ in range(BEFORE_S))

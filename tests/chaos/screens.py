@@ -1,9 +1,8 @@
 """
 Reads the counts of jobs and calls from each screen: the console, the CLI, the HTTP API, and the metrics of the store.
 
-A count is called a *fact*, and each function returns facts by name: `enqueued`, `succeeded`, `failed` and `posts` (the
-POSTs that were intended) count from the beginning. `useful`, `repeated`, `wasted` and `unknown` are the calls that may
-have been billed, by their use.
+A count is called a *fact*, and each function returns facts by name. `enqueued`, `succeeded` and `failed` count jobs.
+`posts` counts the intents. `useful`, `repeated`, `wasted` and `unknown` count the charges by their use.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ BEGINNING = "2020-01-01"
 
 class Terms(HTMLParser):
     """
-    A parser that collects the terms of a page: the text of each `<dt>`, with the text of its first `<dd>`.
+    A parser that stores the text of each `<dt>` of a page with the text of the `<dd>` after it.
 
-    If a term occurs several times, its first value is stored.
+    If a term has several values, the first value is stored.
     """
 
     def __init__(self) -> None:
@@ -55,7 +54,7 @@ class Terms(HTMLParser):
 
 @dataclass
 class Screens:
-    """The screens of one gateway, read with an API key that may see all tenants, and the CLI on the same Redis."""
+    """The screens of one gateway, and the CLI on the same Redis. `secret` is an API key that may see all tenants."""
 
     url: str
     secret: str
@@ -91,9 +90,9 @@ class Screens:
 
     def _page(self, path: str, names: tuple[str, ...], **renamed: str) -> Facts:
         """
-        Return the facts `names` from a page of the console, read in a session of its own.
+        Sign in to the console, and return the facts `names` from one page.
 
-        `renamed` has the term that the page uses for a fact, if it is not the fact's name.
+        If the page shows a fact under another term, `renamed` has this term by the name of the fact.
         """
         headers = {"Sec-Fetch-Site": "same-origin"}
         with httpx.Client(base_url=self.url, headers=headers, trust_env=False, follow_redirects=True) as browser:
@@ -118,7 +117,7 @@ class Screens:
 
 
 def fact_of(name: str, labels: Mapping[str, str]) -> str:
-    """Return the fact to which a sample of the metrics belongs, or an empty string."""
+    """Return the fact that a sample of the metrics belongs to, or an empty string for a sample without a fact."""
     if name in ("retouch_calls_total", "retouch_calls_moved_total"):
         return labels["use"]
     if name == "retouch_jobs_ended_total":

@@ -2,9 +2,9 @@
 A soak test at full rate, in which 5 % of the endpoint's answers are random faults.
 
 `python -m tests.chaos.soak --minutes 10` runs two workers, the simulator, and a Valkey with an append-only file. All
-slots of the endpoint are always full, so the rate is the same from the first minute to the last. During the run, the
-memory of the workers and of the store is sampled. After the run, the slots, messages, keys and files that should be
-gone are counted. Records are stored for half a minute only, so that the store soon stops growing.
+slots are always full, so the rate should stay the same. During the run, the memory of the workers and of the store is
+sampled. After the run, the test counts the slots, messages, keys and files that should be gone. Records are stored for
+half a minute only, so that the store soon stops growing.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Samples:
         """
         Add a sample of the stage.
 
-        A sample has three sizes of memory: of the workers, of the feed and the list of images (`kept`), and of the rest
-        of the store. It also has the number of keys and the number of jobs that have ended.
+        `workers` is the memory of all workers. `kept` is the memory of the feed and of the list of images, and `store`
+        is the memory of the rest of the store. All three are in bytes. `done` is the number of jobs that have ended.
         """
         client = store_access(stage.queue).client
         kept = sum(float(client.memory_usage(name, samples=50) or 0) for name in (keys.FEED, keys.KEPT))
@@ -94,8 +94,10 @@ def thirds(samples: list[float]) -> tuple[float, float, float]:
 @dataclass
 class Left:
     """
-    The counts of things that a run may leave behind: slots, leases, waits, keys without expiry, messages, and files
-    that nobody deletes.
+    The counts of things that a run may leave behind.
+
+    `held` counts groups that hold slots, and `waiting` counts items in the timetables. `keys` counts keys without
+    expiry that should have one. `partial_files` and `unrecorded_files` count files that nobody deletes.
     """
 
     slots: int
@@ -200,7 +202,7 @@ def report(stage: Stage, jobs: int, samples: Samples, before: Left, after: Left)
 
 
 def settled(stage: Stage, jobs: int) -> Callable[[], bool]:
-    """Return a function that returns whether every job has ended and no record of a job is left."""
+    """Return a function that checks whether every job has ended and every record of a job is gone."""
     return lambda: ended(stage) >= jobs and Left.count(stage).records == 0
 
 

@@ -39,10 +39,10 @@ def environment_of(settings: Settings) -> dict[str, str]:
 
 def start_valkey(folder: Path, port: int | None = None, fsync: str = "everysec") -> ValkeyServer:
     """
-    Start a Valkey with an append-only file in this folder, so that its data survives a kill.
+    Start a Valkey with an append-only file in `folder`, so that its data survives a kill.
 
-    With `everysec`, a kill may lose the last writes: while its disk is busy, Valkey writes them up to two seconds after
-    its answer.
+    With `everysec`, a kill may lose the last writes. While the disk is busy, Valkey may answer a write two seconds
+    before the write is on disk.
     """
     config = {"appendonly": "yes", "save": "", "appendfsync": fsync}
     server = ValkeyServer(port=port or free_port(), data_dir=folder, persist=True, config=config)
@@ -80,11 +80,11 @@ class Stage:
         return [job.id for job in self.queue.enqueue_many(edits, webhook=f"{self.sink.url}/hook")]
 
     def hold_calls(self) -> None:
-        """Let no call of the endpoint be answered until `release_calls`; a call is charged and in flight meanwhile."""
+        """Hold the answers of all calls until `release_calls`. A held call is charged and in flight."""
         self.simulator.settings(latency_s=HELD_S)
 
     def release_calls(self) -> None:
-        """Answer the calls that were held, and later calls after a fifth of a second."""
+        """Answer the held calls. Later calls are answered after a fifth of a second."""
         self.simulator.settings(latency_s=0.2)
 
     def records(self, jobs: list[str]) -> list[JobRecord]:
@@ -109,7 +109,8 @@ class Stage:
 
     def restart_valkey(self, away_s: float, meanwhile: Callable[[], None] | None = None) -> None:
         """
-        Kill the server, call `meanwhile`, wait `away_s` seconds, and start it again on the same port with its data.
+        Kill the server, call `meanwhile`, and wait `away_s` seconds. Then start a server on the same port with the same
+        data.
         """
         port = self.valkey.port
         process = self.valkey._process
@@ -154,9 +155,9 @@ def a_stage(folder: Path, *, latency_s: float, fsync: str = "everysec", **settin
 @contextmanager
 def proxied(stage: Stage) -> Iterator[tuple[Proxy, Proxy]]:
     """
-    Context manager that puts a proxy before Redis and another before the endpoint, for workers that are started later.
+    Context manager that yields two proxies: one before Redis, and one before the endpoint.
 
-    It yields the two proxies, in this order.
+    Only workers that are started later use the proxies.
     """
     with Proxy(stage.valkey.port) as to_redis, Proxy(int(stage.simulator.url.rpartition(":")[2])) as to_endpoint:
         ways = {"redis_url": f"redis://127.0.0.1:{to_redis.port}/0"}

@@ -1,7 +1,4 @@
-"""
-The endpoint of a storm: one simulator or several, and the accounts file, from which the last account is removed for a
-while.
-"""
+"""The endpoint of a storm: one simulator, or several simulators with an accounts file."""
 
 from __future__ import annotations
 
@@ -25,9 +22,9 @@ ENDPOINT: dict[str, Any] = {
 @contextmanager
 def simulators_of(accounts: int) -> Iterator[dict[str, Simulator]]:
     """
-    Context manager that starts a simulator for each account, and yields the simulators by account.
+    Context manager that starts a simulator for each account, and yields {account: simulator}.
 
-    If `accounts` is 0, there is one simulator, for the account `default` of the settings.
+    If `accounts` is 0, the only account is `default`, which is made of the settings.
     """
     names = [f"account{number}" for number in range(1, accounts + 1)] or ["default"]
     with ExitStack() as stack:

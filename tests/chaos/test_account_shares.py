@@ -16,7 +16,7 @@ JOBS = 280
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_learnt_limits_are_used_and_never_exceeded(tmp_path: Path) -> None:
-    """Once the caps are learnt, no account refuses a call, and each account gets calls in proportion to its cap."""
+    """Once the limits are learnt, no account refuses a call, and calls are spread in proportion to the caps."""
     tables = {account: {"limit": "auto"} for account in CAPS}
     with account_stage(tmp_path, CAPS, latency_s=1.0, tables=tables) as stage:
         stage.start_worker()

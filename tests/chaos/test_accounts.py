@@ -1,6 +1,7 @@
 """
-Several accounts with real workers and simulators: failures, drains, polls and keys. The tests count calls and jobs, and
-measure no time.
+Failures, drains, polls and keys of several accounts, with real workers and simulators.
+
+The tests count calls and jobs, and measure no time.
 """
 
 from __future__ import annotations
@@ -42,10 +43,7 @@ def stage(shared: AccountStage) -> AccountStage:
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
 def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
-    """
-    One account fails during a run: no job is lost, no job is charged beyond its limit, books and ledger agree, and the
-    other accounts go on.
-    """
+    """When one account fails during a run, all promises of `audit` hold, and the other accounts go on."""
     stage.answer_after(1.0)  # a busy machine does not see in time that fast calls are half done
     jobs = stage.enqueue(120)
     assert eventually(lambda: stage.ended(jobs) >= 30)
@@ -62,10 +60,7 @@ def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
 
 
 def test_a_closed_account_is_opened_by_a_test(stage: AccountStage) -> None:
-    """
-    A closed account gets no calls until somebody tests it. Then one job is let through, and its success opens the
-    account.
-    """
+    """A closed account gets no calls until somebody tests it. The success of one job then opens the account."""
     cursor = stage.cursor
     stage.simulators["b"].settings(keys=["sk-another-key"])
     jobs = stage.wait_until_closed("b")
@@ -84,9 +79,7 @@ def test_a_closed_account_is_opened_by_a_test(stage: AccountStage) -> None:
 
 
 def test_every_poll_reaches_its_creator(stage: AccountStage) -> None:
-    """
-    If each answer is `processing`, the account that accepted a job is polled with its own key until the image is ready.
-    """
+    """If all answers are `processing`, each job is polled at the account that accepted it, until the image is ready."""
     before = stage.books()
     for simulator in stage.simulators.values():
         simulator.settings(processing_share=1.0, processing_s=0.4, eta_s=0.5)
@@ -105,9 +98,7 @@ def test_every_poll_reaches_its_creator(stage: AccountStage) -> None:
 
 
 def test_a_drain_under_load_loses_nothing(stage: AccountStage) -> None:
-    """
-    A draining account gets no new calls. Its work in progress is polled to the end, and then the account holds no slot.
-    """
+    """A draining account gets no new POST. Its jobs in progress are polled to the end."""
     for simulator in stage.simulators.values():
         simulator.settings(processing_share=0.5, processing_s=1.0, eta_s=1.0)
     jobs = stage.enqueue(90)
@@ -126,8 +117,9 @@ def test_a_drain_under_load_loses_nothing(stage: AccountStage) -> None:
 
 def test_an_account_is_taken_away_and_given_back(stage: AccountStage) -> None:
     """
-    An account that is removed from the file gets no calls, and its jobs continue elsewhere. Once it is added again, it
-    gets calls.
+    While an account is not in the file, it gets no calls, and jobs continue on other accounts.
+
+    Once the account is in the file again, it gets calls.
     """
     jobs = stage.enqueue(90)
     assert eventually(lambda: stage.posts("b", jobs) >= 8)
@@ -149,7 +141,7 @@ def test_an_account_is_taken_away_and_given_back(stage: AccountStage) -> None:
 
 @pytest.fixture
 def owned(stage: AccountStage) -> Iterator[AccountStage]:
-    """The stage, with account `b` owned by the tenant `owner`, who never uses shared accounts."""
+    """Yield the stage. Account `b` belongs to the tenant `owner`, who never uses shared accounts."""
     own = {"tenants": ["owner"], "shared_fallback": "never"}
     stage.tables["b"] |= own
     stage.write_file()
@@ -162,10 +154,7 @@ def owned(stage: AccountStage) -> Iterator[AccountStage]:
 
 
 def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> None:
-    """
-    A tenant has one account and never uses shared accounts. While its account is closed, its jobs wait, and no shared
-    account is called for them.
-    """
+    """If a tenant never uses shared accounts, its jobs wait while its own account is closed."""
     stage = owned
     stage.simulators["b"].settings(keys=["sk-another-key"])
     own = stage.enqueue(12, tenant="owner")
@@ -183,9 +172,7 @@ def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> No
 
 
 def test_keys_are_nowhere_but_in_their_files(stage: AccountStage) -> None:
-    """
-    No key is in anything written to Redis, in a log, a metric, a page, the output of a command or a process title.
-    """
+    """No key of an account is in Redis, logs, metrics, pages, outputs of commands or process titles."""
     stage.simulators["b"].settings(keys=["sk-another-key"])
     stage.wait_until_closed("b")
     client, environment = store_access(stage.queue).client, environment_of(stage.settings)
@@ -228,6 +215,9 @@ def titles() -> Iterator[str]:
 
 
 def forms_of(key: str) -> list[str]:
-    """Return a key as plain text, and as it looks inside base64, since the bodies of Celery's messages are base64."""
+    """
+    Return a key as plain text, and in each form that it has inside base64, which Celery uses for the bodies of
+    messages.
+    """
     inside = [base64.b64encode(("x" * shift + key).encode()).decode()[4:-4] for shift in range(3)]
     return [key, *inside]

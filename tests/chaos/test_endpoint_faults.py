@@ -73,10 +73,7 @@ def charged(stage: Stage) -> int:
     ],
 )
 def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str, wait_s: float) -> None:
-    """
-    A job waits as long as a header, a body or the spam filter demands, and the wait costs neither an attempt nor a
-    charge.
-    """
+    """A job waits as long as the endpoint asks. The wait costs no attempt and no charge."""
     stage.simulator.settings(retry_after_s=17.0)
     stage.simulator.faults(next=[{"kind": kind}])
     job = enqueue(stage)
@@ -90,10 +87,7 @@ def test_the_wait_that_the_endpoint_asks_for(stage: Stage, kind: str, code: str,
 
 
 def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
-    """
-    If the endpoint never finishes a job, the job is polled until its deadline and fails. It was POSTed once, and its
-    charge is wasted.
-    """
+    """If the endpoint never finishes a job, the job fails at its deadline after one POST, and the charge is wasted."""
     stage.simulator.settings(processing_s=60.0, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing_forever"}])
     job = enqueue(stage, tenant="patient", deadline_s=3.0)
@@ -107,10 +101,7 @@ def test_processing_for_ever_ends_at_the_deadline(stage: Stage) -> None:
 
 
 def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage: Stage) -> None:
-    """
-    With `max_charges` 2, a job whose output cannot be read is POSTed again, but only after twenty waits, which take an
-    hour and a half.
-    """
+    """With `max_charges` 2, a job whose output cannot be read is POSTed again after twenty waits."""
     stage.simulator.faults(next=[{"output_kind": "truncated"}])
     job = enqueue(stage, tenant="lost", max_charges=2)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -124,10 +115,7 @@ def test_an_output_that_never_comes_is_paid_for_anew_where_that_is_allowed(stage
 
 
 def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> None:
-    """
-    With `max_charges` 1, a job whose output can never be read fails with `result_lost`, and a replay of it must pay
-    again.
-    """
+    """With `max_charges` 1, a job whose output cannot be read fails with `result_lost`, and cannot resume."""
     stage.simulator.faults(next=[{"output_kind": "html"}])
     job = enqueue(stage, max_charges=1)
     assert eventually(lambda: record(stage, job).state == "retrying")
@@ -140,7 +128,7 @@ def test_an_output_that_never_comes_with_one_charge_allowed(stage: Stage) -> Non
 
 @pytest.fixture
 def picture_url(stage: Stage) -> Iterator[str]:
-    """Yield the URL of a picture. The URL contains the hash of the picture, as our own links do."""
+    """Yield the URL of a picture. Like our own links, the URL contains the hash of the picture."""
     picture = requests.get(stage.simulator.portrait_url, timeout=10).content
 
     class Handler(BaseHTTPRequestHandler):
@@ -160,7 +148,7 @@ def picture_url(stage: Stage) -> Iterator[str]:
 
 
 def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
-    """An output with the same bytes as the input is stored, with a warning that nothing was edited."""
+    """An output with the same bytes as the input is stored with the warning `same_as_input`."""
     stage.simulator.faults(next=[{"output_kind": "same_as_input"}])
     done = final(stage, enqueue(stage, picture_url))
     assert done.state == "succeeded"
@@ -169,8 +157,9 @@ def test_the_input_itself_as_output(stage: Stage, picture_url: str) -> None:
 
 def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None:
     """
-    If the answer to a POST comes byte by byte, the call is cut at its limit, with an unknown outcome. After two of
-    these calls the job fails and is not POSTed again.
+    If the answer to a POST comes byte by byte, the call is cut at its time limit.
+
+    After two of these calls, a job with `max_charges` 2 fails with `outcome_unknown`.
     """
     stage.simulator.settings(drip_bytes_per_s=5.0)
     stage.simulator.faults(next=[{"kind": "drip", "times": 2}])
@@ -183,7 +172,9 @@ def test_an_answer_that_drips_is_cut_at_the_total_deadline(stage: Stage) -> None
 
 
 def test_a_poll_that_drips_is_followed_by_another(stage: Stage) -> None:
-    """A poll whose answer comes byte by byte is cut at its limit; the next poll gets the result, free of charge."""
+    """
+    A poll whose answer comes byte by byte is cut at its time limit. The next poll gets the result without a charge.
+    """
     stage.simulator.settings(drip_bytes_per_s=5.0, processing_s=0.1, eta_s=1.0)
     stage.simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "drip"}])
     done = final(stage, enqueue(stage))
@@ -191,9 +182,7 @@ def test_a_poll_that_drips_is_followed_by_another(stage: Stage) -> None:
 
 
 def test_a_download_that_drips_is_tried_again(stage: Stage) -> None:
-    """
-    An output that comes too slowly is cut at the limit of a download, and fetched again later without a second POST.
-    """
+    """A download that is too slow is cut at its time limit. A later download succeeds without a second POST."""
     stage.simulator.settings(output_bytes_per_s=2_000.0)
     job = enqueue(stage)
     assert eventually(lambda: record(stage, job).state == "retrying")

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 @dataclass
 class Disk:
     """
-    The folder of the blobs: a file system of 2 MB or, if no file system may be mounted, a folder with simulated faults.
+    A folder on a small file system. If no file system may be mounted, `mounted` is false, and faults are simulated.
     """
 
     folder: Path
@@ -71,9 +71,9 @@ def make_due(stage: Stage) -> None:
 
 def test_full_and_read_only_store(tmp_path: Path) -> None:
     """
-    While the disk is full, and then while it is read-only, jobs with paid images wait.
+    While the disk is full or read-only, jobs with paid images wait.
 
-    When the disk works again, the images are downloaded again and stored, with one POST for each job.
+    When the disk works again, the images are downloaded and stored, with one POST for each job.
     """
     with (
         a_disk(tmp_path / "disk") as disk,
@@ -112,7 +112,7 @@ def two_clocks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 
 def test_clocks_ninety_seconds_apart(two_clocks: Stage) -> None:
-    """Two workers whose clocks differ by 90 s share the work: nothing expires early, nothing is POSTed twice."""
+    """When the clocks of two workers differ by 90 s, each job succeeds with one attempt and one charge."""
     two_clocks.simulator.settings(processing_share=0.3, processing_s=0.2)
     jobs = two_clocks.enqueue(40)
     assert eventually(lambda: two_clocks.all_final(jobs))
@@ -126,10 +126,7 @@ def test_clocks_ninety_seconds_apart(two_clocks: Stage) -> None:
 
 
 def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
-    """
-    Every message is published six more times, in any order, and some messages name jobs that do not exist: each job is
-    POSTed once.
-    """
+    """Each job is POSTed once, even if its message comes seven times, in any order, among messages of unknown jobs."""
     two_clocks.simulator.reset()
     before = len(two_clocks.sink.events)
     jobs = two_clocks.enqueue(40)
@@ -147,8 +144,8 @@ def test_doubled_and_reordered_messages_under_load(two_clocks: Stage) -> None:
 
 def test_worker_without_memory(tmp_path: Path) -> None:
     """
-    If a worker has no memory to check paid pictures, its jobs wait. Another worker finishes them, and no job is POSTed
-    twice.
+    If a worker lacks memory to check paid pictures, the jobs wait. Another worker finishes them, and POSTs nothing
+    again.
     """
     with a_stage(tmp_path, latency_s=0.3, max_charges=1) as stage:
         poor = start_odd_worker(stage, 1, "--no-more-memory")

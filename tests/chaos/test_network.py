@@ -63,8 +63,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture
 def place(shared: Place) -> Place:
     """
-    The worker behind proxies that let everything pass, with no charges on record. Calls are held until they are
-    released.
+    Return the worker and its proxies after a reset: everything passes, no charge is on record, and calls are held.
     """
     shared.to_redis.heal()
     shared.to_endpoint.heal()
@@ -75,10 +74,7 @@ def place(shared: Place) -> Place:
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> None:
-    """
-    The network to Redis fails for longer than a lease while calls are in flight: the worker stores all paid answers in
-    the end.
-    """
+    """When Redis cannot be reached for longer than a lease, the worker stores all paid answers afterwards."""
     jobs = place.enqueue(20)
     assert eventually(lambda: place.in_flight() == 20)
     getattr(place.to_redis, fault)()
@@ -97,8 +93,9 @@ def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> 
 
 def test_no_way_to_the_endpoint(place: Place) -> None:
     """
-    If nothing can be sent, the breaker opens, no job uses an attempt or a charge, and one probe closes the breaker
-    later.
+    While the endpoint cannot be reached, the breaker opens, and no job uses an attempt or a charge.
+
+    When the endpoint can be reached again, one call closes the breaker.
     """
     place.to_endpoint.cut()
     jobs = place.enqueue(30)
@@ -129,10 +126,7 @@ def test_no_way_to_the_endpoint(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
-    """
-    The network breaks while calls are in flight, so they may have been billed: with `max_charges` 1, their jobs fail
-    and no call is repeated.
-    """
+    """With `max_charges` 1, a job whose connection breaks during the call fails and is not POSTed again."""
     jobs = place.enqueue(4)
     assert eventually(lambda: place.stage.simulator.books(totals=True)["charged"] == 4)
     place.to_endpoint.cut()
@@ -142,10 +136,7 @@ def test_the_way_to_the_endpoint_is_cut_during_calls(place: Place) -> None:
 
 
 def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
-    """
-    If the network drops packets during calls, the jobs go on running, and the answers arrive when the network works
-    again.
-    """
+    """If the network drops packets during calls, the jobs stay running. They succeed once the network works again."""
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)
     place.to_endpoint.stall()
@@ -159,8 +150,9 @@ def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
 
 def test_another_worker_goes_on_while_one_is_cut_off(place: Place) -> None:
     """
-    If a worker loses Redis, another worker ends its jobs with `outcome_unknown`. The late answers of the first worker
-    are still used, and no job is POSTed twice.
+    If a worker loses Redis during its calls, another worker ends the jobs with `outcome_unknown`.
+
+    The late answers of the first worker are still used, without a second POST.
     """
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)

@@ -23,9 +23,9 @@ def in_flight(stage: Stage, count: int) -> bool:
 
 def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
     """
-    Enqueue jobs, and kill the worker when all of them are in flight and charged; return their ids.
+    Enqueue jobs, kill the worker when all jobs are in flight and charged, and return their ids.
 
-    No call is answered before that: a busy machine may need long until the last call has begun.
+    No call is answered before the kill, since a busy machine may start the last call late.
     """
     stage.hold_calls()
     jobs = stage.enqueue(count)
@@ -39,7 +39,7 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
 
 @pytest.mark.parametrize("flush", [False, True], ids=["killed", "killed and flushed"])
 def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> None:
-    """A worker is killed with 60 calls in flight and `max_charges` 1: every job ends, and no job was POSTed twice."""
+    """If a worker is killed during 60 calls with `max_charges` 1, every job ends, and no job is POSTed twice."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=1) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         if flush:
@@ -53,10 +53,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
 
 
 def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
-    """
-    A worker is killed with 60 calls in flight and `max_charges` 2: every job succeeds, and no job was POSTed three
-    times.
-    """
+    """If a worker is killed during 60 calls with `max_charges` 2, every job succeeds with two charges."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=2) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         stage.worker(70)
@@ -66,9 +63,7 @@ def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
 
 
 def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
-    """
-    If all messages vanish from the broker before a worker starts, they are sent again, since the jobs are in the store.
-    """
+    """If all messages are deleted before a worker starts, the store's jobs get new messages, and each job runs once."""
     with a_stage(tmp_path, latency_s=0.05) as stage:
         jobs = stage.enqueue(30)
         assert store_access(stage.queue).client.delete("rt:broker:edits") == 1
@@ -78,9 +73,7 @@ def test_broker_lists_flushed_before_a_worker_came(tmp_path: Path) -> None:
 
 
 def test_valkey_killed_under_load(tmp_path: Path) -> None:
-    """
-    Valkey is killed with 30 paid calls in flight and restarted: the same worker goes on, and nothing is paid twice.
-    """
+    """When Valkey is killed during 30 paid calls and restarted, the worker goes on, and nothing is paid twice."""
     with a_stage(tmp_path, latency_s=HELD_S, fsync="always", max_charges=1) as stage:
         stage.worker()
         jobs = stage.enqueue(30)
@@ -110,8 +103,7 @@ def test_producer_while_valkey_is_away(tmp_path: Path) -> None:
 
 def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
     """
-    While a worker is frozen, its leases expire and its jobs fail. Its late answers are still used: each job succeeds
-    with one POST.
+    The jobs of a frozen worker fail when its leases expire. Its late answers then make each job succeed with one POST.
     """
     with a_stage(tmp_path, latency_s=HELD_S, max_charges=1) as stage:
         jobs = stage.enqueue(5)
@@ -128,8 +120,7 @@ def test_frozen_worker_wakes_after_its_lease(tmp_path: Path) -> None:
 
 def test_rolling_restart_under_load(tmp_path: Path) -> None:
     """
-    On SIGTERM under load the worker ends its calls and exits. Another worker takes the other jobs, and no job is
-    charged twice.
+    On SIGTERM, a worker finishes its calls and exits. Another worker takes the other jobs, and nothing is paid twice.
     """
     with a_stage(tmp_path, latency_s=HELD_S, in_flight_limit=20, max_charges=1) as stage:
         jobs = stage.enqueue(60)

@@ -30,7 +30,9 @@ def producers(stage: Stage) -> Iterator[Producers]:
 
 @pytest.mark.parametrize(("number", "point"), list(enumerate(POINTS)))
 def test_enqueued_again_with_the_same_keys(stage: Stage, producers: Producers, number: int, point: str) -> None:
-    """A producer dies and enqueues all its rows again with the same keys: each row has one job, and each job runs."""
+    """
+    When a producer dies and all rows are enqueued again with the same keys, each row has one job, and each job runs.
+    """
     first, tenant = 10 * number, f"shop{number}"
     jobs = producers.enqueue(first, 6, tenant, point)
     assert len(set(jobs)) == 6

@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 
 @contextmanager
 def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
-    """Context manager that makes Redis refuse writes during the block; the block begins once Redis does."""
+    """Context manager that makes Redis refuse writes during the block."""
     client = store_access(stage.queue).client
     if fault == "MISCONF" and disk.mounted:
         disk.break_with(errno.ENOSPC)
@@ -50,7 +50,7 @@ def refusing(stage: Stage, disk: Disk, fault: str) -> Iterator[None]:
 
 
 def refuses(client: Any) -> bool:
-    """Return whether Redis refuses a write now. A full disk is noticed at the first write that does not fit."""
+    """Return whether Redis refuses a write of 4 kB now. On a full disk, a smaller write may still fit."""
     try:
         client.set("probe", "x" * 4_096)
     except redis.ResponseError:
@@ -70,7 +70,7 @@ def a_paid_round(folder: Path, **settings: Any) -> Iterator[tuple[Stage, Disk, l
     """
     Context manager that starts a worker and a Redis on a disk of its own, and yields (stage, disk, jobs).
 
-    The calls of four jobs are in flight until `release_calls`; each job may be POSTed once.
+    `jobs` are four jobs with `max_charges` 1. Their calls are in flight until `release_calls`.
     """
     common = {"latency_s": HELD_S, "max_charges": 1, "in_flight_limit": 20, "log_format": "json"}
     with a_disk(folder / "valkey") as disk, a_stage(folder, **{**common, **settings}) as stage:
@@ -99,7 +99,7 @@ def over(wait_s: float) -> Callable[[], bool]:
 )
 def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault: str, reason: str) -> None:
     """
-    Redis refuses writes for longer than a lease: the log has the reason, and every paid image is stored in the end.
+    When Redis refuses writes for longer than a lease, the worker logs the reason, and stores every paid image later.
     """
     with a_paid_round(tmp_path) as (stage, disk, jobs):
         with refusing(stage, disk, fault):
@@ -118,8 +118,7 @@ def test_paid_answers_are_held_while_redis_refuses_writes(tmp_path: Path, fault:
 
 def test_failover_under_load(tmp_path: Path) -> None:
     """
-    While calls are in flight, a replica becomes the primary, and the old primary becomes its replica: the worker
-    connects to the new primary.
+    If a replica becomes the primary during calls, the worker connects to the new primary, and nothing is paid twice.
     """
     with (
         a_stage(tmp_path, latency_s=HELD_S, max_charges=1, in_flight_limit=20) as stage,
@@ -148,9 +147,7 @@ def test_failover_under_load(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["OOM", "away"])
 def test_a_worker_that_must_leave_says_what_it_gives_up(tmp_path: Path, fault: str) -> None:
-    """
-    On SIGTERM while Redis refuses writes, the drain ends in bounded time, and the log names each job that was given up.
-    """
+    """When a worker must stop while Redis takes no writes, the worker logs each job that it gives up, and exits."""
     with a_paid_round(tmp_path, pix2pix_timeout_s=8.0) as (stage, disk, jobs):
         if fault == "away":
             process = stage.valkey._process

@@ -17,10 +17,9 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(120)]
 
 def start_mortal(stage: Stage, point: str, passes: int) -> Path:
     """
-    Start a worker that dies when it has passed `point` the given number of times. After its death, another worker
-    starts.
+    Start a worker that dies when it has passed `point` the given number of times. Return the path of the log of kills.
 
-    Return the path of the log of kills.
+    After its death, another worker starts.
     """
     log = stage.folder / "kills"
     options = ["--kills", "1", "--seed", "1", "--apart-s", "0.1", "--children", "1", "--log", str(log)]
@@ -35,8 +34,9 @@ def start_mortal(stage: Stage, point: str, passes: int) -> Path:
 )
 def test_a_worker_dies_between_two_images(tmp_path: Path, point: str, read_again: int) -> None:
     """
-    A worker is killed between two of three images, or before it settles the job: there is one POST, all three images
-    are stored, and only an image that is not on record yet is downloaded again.
+    If a worker dies between images or before it settles the job, all three images are stored after one POST.
+
+    Only an image that is not on record yet is downloaded again.
     """
     passes = 1 if point == "before settle" else 2
     with a_stage(tmp_path, latency_s=0.05, max_charges=1) as stage:

@@ -1,6 +1,4 @@
-"""
-A proxy resets connections between a gateway and clients that watch a job: no event is lost, and no event comes twice.
-"""
+"""A proxy cuts the streams of clients that watch a job: no event is lost, and no event comes twice."""
 
 from __future__ import annotations
 
@@ -36,10 +34,7 @@ def messages(lines: Iterator[str]) -> Iterator[Message]:
 
 
 def test_a_stream_of_events_that_is_cut_resumes(tmp_path: Path) -> None:
-    """
-    A stream that is cut after each event, and resumed by `Last-Event-ID`, has the same events as a stream that was
-    never cut.
-    """
+    """A stream that is cut after each event and resumed by `Last-Event-ID` has the same events as an uncut stream."""
     with a_stage(tmp_path, latency_s=0.3, max_attempts=6) as stage:
         secret = TenantStore(store_access(stage.queue).client).create_key("default")[1]
         headers = {"Authorization": f"Bearer {secret}"}
@@ -66,7 +61,7 @@ def test_a_stream_of_events_that_is_cut_resumes(tmp_path: Path) -> None:
 
 
 def test_streams_that_are_cut_leave_nothing(tmp_path: Path) -> None:
-    """If streams are cut while their job waits, the gateway drops their watchers."""
+    """When the stream of a waiting job is cut, the gateway drops the watcher of the stream."""
     with a_stage(tmp_path, latency_s=0.3) as stage:
         secret = TenantStore(store_access(stage.queue).client).create_key("default")[1]
         (job,) = stage.enqueue(1)

@@ -1,12 +1,13 @@
 """
 Real worker processes that die by SIGKILL at a named point: `python -m tests.chaos.worker_kills …`.
 
-A parent imports the worker once and forks: each child is a Celery worker that dies at one point, which the seed
-chooses, after it has passed that point a few times. Then the parent forks the next child. After the last kill, the
-children live on. The worker's code does not change: a point is a method that is wrapped here.
+A parent process imports the worker once and forks children. Each child is a Celery worker that dies at one point, after
+it has passed that point a few times. The seed chooses the points. When a child dies, the parent forks the next child.
+After the last kill, the children live on. A point is a method that this module wraps, so the worker's code stays
+unchanged.
 
-A run leaves two files for the auditor. Each line of the log of kills has a point and a process id. Each line of the
-file `intents` beside it has the job, the fence and the process id of a POST that was about to be sent.
+A run writes two files for the auditor. Each line of the log of kills has a point and a process id. Each line of the
+file `intents` has the job, the fence and the process id of a POST that is about to be sent.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ _DURING_MOST_S = 0.15
 
 
 def arm(point: str, passes: int, log: Path) -> None:
-    """Wrap the method of a point, so that its call number `passes` kills this process at that point."""
+    """Wrap the method of a point, so that call number `passes` kills this process at that point."""
     when, _, step = point.partition(" ")
     owner, name = STEPS[step]
     original = getattr(owner, name)
@@ -83,7 +84,9 @@ def arm(point: str, passes: int, log: Path) -> None:
 
 
 def bear_witness(intents: Path) -> None:
-    """Wrap `JobStore.intend`, so that job, fence and process id are in a file before the call can be billed."""
+    """
+    Wrap `JobStore.intend`, so that job, fence and process id are in the file `intents` before the call can be billed.
+    """
     original = JobStore.intend
 
     def intend(self: JobStore, claim: Claim) -> Any:
@@ -105,9 +108,9 @@ def be_a_worker(number: int, point: str | None, passes: int, log: Path, concurre
 
 def main() -> None:
     """
-    Keep the given number of children alive. While kills are left, each new child gets a point at which it dies.
+    Keep the given number of children alive. While kills are left, a new child gets a point at which it dies.
 
-    If kills must be apart, only one child at a time has such a point.
+    With `--apart-s` above 0, only one child at a time has a point.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, required=True)

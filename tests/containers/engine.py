@@ -27,10 +27,10 @@ _BUILD_S, _RUN_S = 900, 180
 
 class Engine:
     """
-    Context manager that builds the image from the Dockerfile, starts an engine in its own namespaces, and loads the
-    image.
+    Context manager that builds the image and starts a Docker Engine that has the image.
 
-    Only the cache of the base image (`RETOUCH_IMAGE_CACHE`, or var/image-test) remains after the block.
+    The engine has namespaces of its own. After the block, only the cache of the base image remains
+    (`RETOUCH_IMAGE_CACHE`, or var/image-test).
     """
 
     def __enter__(self) -> Self:
@@ -81,7 +81,9 @@ class Engine:
 
     def compose(self, *words: str, environment: Mapping[str, str]) -> str:
         """
-        Run one docker-compose command on the project's file, with stand-ins for outside services; return its output.
+        Run one docker-compose command on the project's file, and return its output.
+
+        Stand-ins replace the endpoint and the receivers.
         """
         files = ["-f", str(ROOT / "docker-compose.yml"), "-f", str(HERE / "stand_ins.yml")]
         return self._call(

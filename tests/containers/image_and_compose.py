@@ -88,7 +88,7 @@ def stack(engine: Engine) -> Iterator[Stack]:
 
 
 def test_the_image_runs_hardened_and_has_all_that_its_parts_import(engine: Engine) -> None:
-    """The image starts as user 10001, read-only, without capabilities or network, and every part can be imported."""
+    """The image runs as user 10001, read-only and without capabilities or network, and can import every part."""
     alone = ["run", *HARDENED, "--network", "none"]
     assert "Usage" in engine.docker(*alone, "retouch", "--help")
     assert "file:///var/lib/retouch/blobs" in engine.docker(*alone, "retouch", "settings", "--json")
@@ -108,10 +108,7 @@ def test_the_image_holds_no_tools_and_no_sources(engine: Engine) -> None:
 
 
 def test_the_store_needs_a_volume(engine: Engine) -> None:
-    """
-    In a read-only container without a volume, the blob store cannot be opened, and the error names the setting. With a
-    volume, it can be opened.
-    """
+    """In a read-only container, the blob store opens on a volume. Without a volume, the error names the setting."""
     store = "from retouch.blobs import open_blobs; import os; open_blobs(os.environ['RETOUCH_STORE_URL'], 'http://x')"
     run = ["run", *HARDENED, "--network", "none", "--entrypoint", "python", "retouch", "-c", store]
     with pytest.raises(AssertionError, match="RETOUCH_STORE_URL"):
@@ -122,7 +119,10 @@ def test_the_store_needs_a_volume(engine: Engine) -> None:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_gets_healthy_and_is_hardened(stack: Stack, service: str) -> None:
-    """Each service is healthy; it runs read-only, without capabilities, with bounded memory, processes and logs."""
+    """
+    Each service is healthy and read-only, has no root and no capabilities, and has limits of memory, processes and
+    logs.
+    """
     assert eventually(lambda: stack.healthy(service), 120), stack.engine.docker("logs", f"imagetest_{service}_1")
     host = stack.inspect(service)["HostConfig"]
     assert host["ReadonlyRootfs"]
@@ -144,7 +144,7 @@ def test_published_ports_answer(stack: Stack) -> None:
 
 
 def test_twenty_jobs_cost_twenty_calls_and_bring_twenty_webhooks(stack: Stack) -> None:
-    """Without faults, each job is paid for once and its receiver gets a webhook."""
+    """Without faults, each of twenty jobs is paid for once, and its webhook arrives."""
     stack.enqueue(20)
     assert eventually(stack.delivered, 120)
     assert stack.books()["charged"] == 20
@@ -152,8 +152,7 @@ def test_twenty_jobs_cost_twenty_calls_and_bring_twenty_webhooks(stack: Stack) -
 
 def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> None:
     """
-    `docker compose stop` waits for the calls in flight. After `start` the other jobs run, and each job is paid for
-    once.
+    `docker compose stop` waits for the calls in flight. After `start` the other jobs run, and no job is paid for twice.
     """
     paid = stack.books()["charged"]
     stack.enqueue(12)
@@ -167,10 +166,7 @@ def test_a_stop_with_calls_in_flight_loses_and_repeats_nothing(stack: Stack) -> 
 
 
 def test_kill_9_of_the_container_recovers_every_job(stack: Stack) -> None:
-    """
-    The worker's container is killed with calls in flight: every job succeeds, and all jobs together cost at most two
-    calls each.
-    """
+    """When the worker's container is killed during calls, all eight jobs succeed with at most sixteen charges."""
     paid = stack.books()["charged"]
     stack.enqueue(8)
     assert eventually(stack.in_flight(5), 30)
@@ -181,7 +177,7 @@ def test_kill_9_of_the_container_recovers_every_job(stack: Stack) -> None:
 
 
 def test_a_killed_main_process_is_restarted_by_the_engine(stack: Stack) -> None:
-    """`restart: always` restarts a worker whose processes were killed from inside."""
+    """When the main process of a worker is killed, `restart: always` restarts the container, and jobs run again."""
     before = stack.inspect("edits")["RestartCount"]
     stack.engine.reach("kill", "-9", str(stack.inspect("edits")["State"]["Pid"]))
     assert eventually(lambda: stack.inspect("edits")["RestartCount"] > before, 60)

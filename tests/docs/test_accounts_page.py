@@ -1,6 +1,8 @@
 """
-Accounts in the documentation: the table of fields in `docs/accounts.md` has the fields of `Account`. The examples of
-accounts files, there and in the README of the GPU example, are valid.
+Checks of accounts in the documentation.
+
+The table in `docs/accounts.md` has the fields of `Account`. The accounts files on that page and in the README of the
+GPU example are valid.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ def test_the_table_has_every_field_with_its_default() -> None:
 
 
 def test_the_page_names_the_settings_that_make_the_default_account() -> None:
-    """The page names the key's setting, and each setting from which the account `default` gets a value."""
+    """The page names the setting of the key, and each setting that gives the account `default` a value."""
     intro = PAGE.read_text().split("\n## ")[0]
     named = set(re.findall(r"RETOUCH_(\w+)", intro))
     assert named == {setting.upper() for setting in OF_SETTINGS.values()} | {"PIX2PIX_KEY"}

@@ -45,7 +45,7 @@ def test_the_numbers_are_those_of_the_code() -> None:
 
 def callers() -> dict[str, str]:
     """
-    Return {name: text of its file} for each function and method of the store. A method has the name `Class.method`.
+    Return the functions and methods of the store, as {name: text of the file}. A method has the name `Class.method`.
     """
     found: dict[str, str] = {}
     for path in (ROOT / "retouch" / "store").glob("*.py"):
@@ -64,7 +64,7 @@ def callers() -> dict[str, str]:
 
 
 def test_every_script_has_its_row() -> None:
-    """The table of scripts has one row for each script. The file of each function that a row names loads the script."""
+    """The table has one row for each script. Each function that a row names is in a file that loads the script."""
     rows = {row["script"]: row["called by"].replace("`", "").split(", ") for row in table(PAGE, "script")}
     assert sorted(rows) == sorted(path.stem for path in (ROOT / "retouch/store/lua/scripts").glob("*.lua"))
     files = callers()

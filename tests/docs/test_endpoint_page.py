@@ -27,8 +27,9 @@ def answer_of(row: dict[str, str]) -> Answer:
 
 def follows(outcome: Any, charges: int) -> tuple[str, str]:
     """
-    Return the next step after the outcome of a first attempt, in the words of the page, and the error code of a
-    failure.
+    Return (next step, error code) after the outcome of a first attempt, in the words of the page.
+
+    For a download and for a poll, the error code is empty.
     """
     if isinstance(outcome, Ready):
         return "download", ""
@@ -47,7 +48,7 @@ def documented(row: dict[str, str]) -> tuple[str, str, str, str]:
 
 
 def made_of(outcome: Any) -> tuple[str, str, str, str]:
-    """Return the name, class, error code and next step of an outcome, as the worker's functions decide them."""
+    """Return (name, class, error code, next step) of an outcome, as the worker decides."""
     kind = charge_kind(outcome)
     words, code = follows(outcome, int(kind not in ("refused", "failed")))
     return type(outcome).__name__, kind, code, words
@@ -55,15 +56,17 @@ def made_of(outcome: Any) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("row", table(PAGE, "HTTP"), ids=lambda row: f"{row['HTTP']} {row['body'][:40]}")
 def test_each_answer_is_read_as_the_page_says(row: dict[str, str]) -> None:
-    """
-    The worker classifies each documented answer as its row says: outcome, class of charge, error code and next step.
-    """
+    """For each documented answer, the worker finds the outcome, class, error code and next step of its row."""
     assert documented(row) == made_of(classify(answer_of(row), "https://api.example/fetch"))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "trouble"), ids=lambda row: row["trouble"])
 def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
-    """The worker classifies each call without an answer as its row says, which depends on whether anything was sent."""
+    """
+    For each call without an answer, the worker finds the outcome, class, error code and next step of its row.
+
+    The column `sent` says whether anything was sent.
+    """
     kind: Any = row["trouble"]
     assert documented(row) == made_of(classify(Trouble(kind, row["sent"] == "yes", "a detail", 0.1), ""))
 
@@ -71,8 +74,9 @@ def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
 def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """
-    The worker classifies each documented answer to a poll as its row says. The row also has the seconds since the POST
-    (`age`), on which the outcome may depend.
+    For each documented answer to a poll, the worker finds the outcome and next step of its row.
+
+    The column `age` has the seconds since the POST.
     """
     outcome = classify_poll(answer_of(row), ASKED, float(row["age"]))
     words, _ = follows(outcome, int(not isinstance(outcome, Failed)))

@@ -62,9 +62,7 @@ def test_every_example_works(gateway_url: str, client: Any, simulator: Simulator
 
 
 def waiting_job(api: Any, simulator: Simulator) -> str:
-    """
-    Enqueue and cancel a job, and return its id. The examples then cancel it once more, without effect, and replay it.
-    """
+    """Enqueue and cancel a job, and return its id. The examples cancel the job once more, and replay it."""
     job: str = api.post("/v1/edits", {"prompt": "wait", "init_image": simulator.portrait_url}).json()["id"]
     api.post(f"/v1/edits/{job}/cancel")
     return job
@@ -84,9 +82,9 @@ def run(command: str, known: dict[str, str], folder: Path) -> str:
 
 def ids_in(answer: str) -> dict[str, str]:
     """
-    Return {variable: id} for the id in an answer, since later examples use this variable; {} if the answer has no id.
+    Return {variable: id} for the id in an answer, or {} if the answer has no id. Later examples use the variable.
 
-    If the answer is a list, the id of its first item is returned.
+    If the answer is a list, the id is that of the first item.
     """
     try:
         value = json.loads(answer)

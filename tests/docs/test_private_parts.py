@@ -1,5 +1,5 @@
 """
-The table of private parts in `docs/architecture.md` is complete, has the locked versions, and names existing tests.
+The table of private parts in `docs/architecture.md` is complete. Each row has the locked version and an existing test.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ def made_by(tree: ast.Module) -> set[str]:
 
 
 def used_by(tree: ast.Module) -> set[str]:
-    """
-    Return the private attributes that a module reads, and the private modules and names that it imports from others.
-    """
+    """Return the private names that a module uses: attributes, and imported modules and names."""
     names = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
@@ -85,7 +83,7 @@ def test_every_private_part_is_listed() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["private part"])
 def test_it_was_read_in_the_locked_version(row: dict[str, str]) -> None:
-    """The version in each row is the version in the lock. For Python, it is the oldest version that we support."""
+    """Each row has the locked version of its library, or the oldest Python that we support."""
     library, version = row["read in"].split()
     if library == "Python":
         assert f'requires-python = ">={version}"' in (ROOT / "pyproject.toml").read_text().splitlines()

@@ -1,9 +1,9 @@
 """
 Every Python block of README and docs runs, page by page and from top to bottom, against a real worker.
 
-A block may state the value of a line: `job.state  # → 'succeeded'` (the repr; `…` stands for any text), and what a line
-raises: `Edit(prompt="")  # raises InvalidEdit: prompt: …`. The addresses on the pages are replaced by those of the
-tests' own servers.
+A comment may state the value of a line, or the error that the line raises. In `job.state  # → 'succeeded'`, the text
+after the arrow is the repr of the value. In `Edit(prompt="")  # raises InvalidEdit: prompt: …`, the text is the type
+and the message of the error. `…` stands for any text. The tests' own servers replace the addresses on the pages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def fits(pattern: str, text: str) -> bool:
 
 
 def run(block: Block, names: dict[str, Any]) -> None:
-    """Run a block statement by statement, and assert its promises."""
+    """Run a block statement by statement, and assert the promise of each statement."""
     for statement, sign, promised in statements(block):
         where = f"{block.page.relative_to(ROOT)}:{block.line + statement.lineno - 1}"
         if sign == "raises":

@@ -54,10 +54,7 @@ def log_events() -> set[str]:
 
 
 def error_codes() -> set[str]:
-    """
-    Return the codes of jobs that fail or wait, collected from the policy, the classification, the store and its
-    scripts.
-    """
+    """Return the error codes of jobs that fail or wait, from the client, the worker and the scripts."""
     from retouch_worker.edits import classification
 
     found = {
@@ -87,7 +84,9 @@ def batch_codes() -> set[str]:
 
 
 def findings() -> set[str]:
-    """Return the bad findings and notes of the doctor as `check: what`, with an ellipsis for each inserted value."""
+    """
+    Return each bad finding and each note of the doctor as "CHECK: TEXT". An ellipsis replaces each inserted value.
+    """
     found = set()
     for path in sources("ops/retouch_ops/doctor", "producer/retouch_producer/findings"):
         for function in nodes(path):
@@ -100,7 +99,7 @@ def findings() -> set[str]:
 
 
 def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
-    """Return the texts that an expression can have: constants, both branches of a choice, an ellipsis for all else."""
+    """Return the texts that an expression can have. An ellipsis replaces each part whose text is unknown."""
     if isinstance(node, ast.Constant):
         return [str(node.value)]
     if isinstance(node, ast.IfExp):
@@ -117,7 +116,7 @@ def spellings(node: ast.AST, function: ast.FunctionDef) -> list[str]:
 
 
 def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
-    """Return the expression that a function assigns to a name, or None."""
+    """Return the expression that a function assigns to the name `node`, or None if there is none."""
     for statement in ast.walk(function):
         if isinstance(statement, ast.Assign) and isinstance(node, ast.Name):
             target = statement.targets[0]
@@ -127,7 +126,7 @@ def assigned(node: ast.AST, function: ast.FunctionDef) -> ast.AST | None:
 
 
 def good_findings() -> set[str]:
-    """Return the texts that `findings` returns although the doctor only reports them as good."""
+    """Return the texts in `findings` that need no heading, since the doctor reports them as good."""
     return {"redis: … MB used, no limit set"}
 
 
@@ -151,8 +150,7 @@ def test_each_delivery_trouble_has_its_heading(trouble: str) -> None:
 
 def test_reasons_and_events_of_receivers_have_their_headings() -> None:
     """
-    The runbook has a heading for every reason that ends a delivery without an attempt, and for every event of a
-    receiver.
+    The runbook has a heading for each reason that ends a delivery without an attempt, and for each receiver event.
     """
     reasons = {
         texts(call.args[0])[0] for name, call in calls("worker/retouch_worker/deliveries") if name == "undeliverable"

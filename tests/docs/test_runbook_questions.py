@@ -45,9 +45,9 @@ def ids(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> dict[st
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_answers(command: str, ids: dict[str, str]) -> None:
     """
-    Each command runs with real ids in place of those on the page.
+    Each command succeeds with real ids in place of the ids on the page.
 
-    A search for `queued` finds the waiting job, and every other search finds the failed job.
+    A search for `queued` finds the waiting job. Every other search finds the failed job.
     """
     words = [word.replace(RECEIVER, ids[RECEIVER]) for word in shlex.split(command)[1:]]
     ended = typed(*(ids.get(word, word) for word in words))
@@ -59,7 +59,9 @@ def test_each_command_answers(command: str, ids: dict[str, str]) -> None:
 
 
 def test_each_route_has_an_example_that_runs() -> None:
-    """Routes that the answers name are among the examples of `docs/http.md`, which `test_http_page.py` runs."""
+    """
+    Each route that an answer names is among the examples of `docs/http.md`. `test_http_page.py` runs these examples.
+    """
     examples = "".join(block.code for block in blocks(DOCS / "http.md", "console"))
     routes = {path for answer in ANSWERS for path in re.findall(r"`(?:GET|POST) ([^`]+)`", answer)}
     assert [path for path in sorted(routes) if path not in examples] == []

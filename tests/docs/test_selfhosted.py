@@ -99,8 +99,7 @@ def test_a_photograph_is_edited(
     """
     With the README's account, a worker sends an edit to the server and stores the picture.
 
-    Private networks are forbidden for addresses from users. The worker still reaches the account's address, since the
-    operator chose it.
+    The server's address is private. The worker may use it, although addresses from users must be public.
     """
     running = worker(
         accounts=accounts(serve("--edit", "edits:pillow_edit")),
@@ -120,10 +119,7 @@ def test_a_photograph_is_edited(
 
 
 def test_an_edit_that_takes_long_is_polled(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """
-    The POST of a long edit is answered `processing`. Polls return the same until the picture is ready, and then its
-    URL.
-    """
+    """A long edit is answered `processing` until its picture is ready. Then a poll returns the URL of the picture."""
     endpoints = endpoints_of(accounts(serve("--edit", "own_function:edit", "--answer-within", "0.05")))
     outcome, health, _ = held(endpoints).post_edit(asked(simulator))
     assert isinstance(outcome, Processing)
@@ -156,9 +152,7 @@ def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Si
 
 
 def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """
-    Wrong fields, an unfetchable picture, an edit that fails and a wrong key get the same answers as from the endpoint.
-    """
+    """Wrong fields, an unfetchable picture, a failed edit and a wrong key are answered as by the endpoint."""
     path = accounts(serve("--edit", "own_function:edit"))
     endpoint = held(endpoints_of(path))
     (tmp_path / "go").touch()

@@ -43,7 +43,9 @@ def test_the_example_has_the_members_of_an_event() -> None:
 
 
 def shape(value: object) -> object:
-    """Return the names of an object's members, at every level, except for tags, which are the caller's own."""
+    """
+    Return the names of an object's members, at every level. `tags` is left out, since the caller chooses its members.
+    """
     if not isinstance(value, dict):
         return None
     return {name: shape(inner) for name, inner in value.items() if name != "tags"}

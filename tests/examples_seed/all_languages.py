@@ -58,8 +58,9 @@ def test_javascript(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 def test_node_verifies_webhooks(tmp_path: Path) -> None:
     """
-    The Node code of docs/webhooks.md accepts our signature, also beside another signature. It refuses a changed body,
-    an old signature and a missing signature.
+    The Node code of docs/webhooks.md accepts our signature, alone or beside another signature.
+
+    The code refuses a changed body, an old signature and a missing signature.
     """
     body, secret, now = (
         '{"type":"edit.succeeded"}',
@@ -115,7 +116,7 @@ def test_java(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 
 def test_jdk_client(api: Api, simulator: Simulator, tmp_path: Path) -> None:
-    """Java's own HTTP client, which offers HTTP/2 with each request, enqueues a job over HTTP/1.1."""
+    """Java's own HTTP client offers HTTP/2 with each request. The gateway enqueues its job over HTTP/1.1."""
     if not shutil.which("javac"):
         install("default-jdk-headless")
     (tmp_path / "Main.java").write_text(JDK)

@@ -17,8 +17,9 @@ KEYS = ('"key": ""', '"key" => ""', '\\"key\\": \\"\\"')
 
 def example(name: str, url: str, key: str) -> str:
     """
-    Return the text of an example, with the host replaced by `url` and the empty key by `key`. Fail if the text does not
-    contain each of them exactly once.
+    Return the text of an example, with `url` as the host and `key` as the key.
+
+    Raises `AssertionError` unless the text has exactly one host and one empty key.
     """
     text = (HERE / f"{name}.txt").read_text()
     empty = next(one for one in KEYS if one in text)
@@ -38,8 +39,9 @@ def tool(name: str, why: str) -> str:
 
 def run(command: Sequence[str], folder: Path, within_s: float = 60.0, *, installs: bool = False) -> str:
     """
-    Run a program in a folder and return its stdout; fail if it fails. Only a program that `installs` packages gets the
-    proxy settings of this machine.
+    Run a program in a folder and return its stdout. Raises `AssertionError` if the program fails.
+
+    The program gets the proxy settings of this machine only if `installs` is true.
     """
     environment = {name: value for name, value in os.environ.items() if installs or not _is_proxy(name)}
     done = subprocess.run(

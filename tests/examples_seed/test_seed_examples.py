@@ -25,8 +25,7 @@ def test_a_long_edit_is_fetched_later(
     worker_environment: dict[str, str], module_worker: Any, client: Any, simulator: Simulator, assert_edited: Check
 ) -> None:
     """
-    An edit that takes longer than the wait is answered `processing`. Later its fetch_result returns the image, but not
-    with the key of another tenant.
+    An edit that takes longer than the wait is answered `processing`. Later, only its tenant's key fetches the image.
     """
     simulator.settings(latency_s=1.0)
     with running_gateway({**worker_environment, "RETOUCH_DROP_IN_WAIT_S": "0.1"}) as (url, _):
@@ -45,7 +44,7 @@ def test_a_long_edit_is_fetched_later(
 
 
 def test_errors_come_in_the_endpoints_shape(api: Api, client: Any, simulator: Simulator) -> None:
-    """Every error is HTTP 200 with status error and a message of the endpoint; nothing is enqueued."""
+    """Every error is answered 200 with status `error` and the endpoint's message, and nothing is enqueued."""
     good = {"key": api.secret, "prompt": "a", "init_image": simulator.portrait_url}
     wrongs: list[tuple[Any, str]] = [
         ({**good, "key": ""}, "Invalid Api Key"),

@@ -1,8 +1,8 @@
 """
 The hostile tenant, a process of its own: `python -m tests.hostile.attacker` with one JSON object on standard input.
 
-The process makes its pictures and prints `ready`. It then waits for a line on standard input, and attacks for
-`seconds` seconds. At the end it prints, for each attack, how many answers had each status.
+The process makes its pictures and prints `ready`. When it reads a line on standard input, it attacks for `seconds`
+seconds. At the end it prints the number of answers by attack and status.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ async def _end(tasks: set[asyncio.Task[object]]) -> None:
 
 
 async def run_attacks(options: dict[str, Any]) -> dict[str, Any]:
-    """Run all the named attacks at once; return for each the number of started steps and the counts of its statuses."""
+    """Run all named attacks at once. Return the number of started steps and the answers by status, for each attack."""
     tenant = HostileTenant(options["server_url"], random.Random(options["seed"]), options["jobs"], options["receivers"])
     clients = {
         name: HttpClient(options["gateway"], options["secret"], timeout_s=options["seconds"])

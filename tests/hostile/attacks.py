@@ -41,10 +41,10 @@ Step = Callable[[HostileTenant, HttpClient, int], Awaitable[object]]
 @dataclass(frozen=True)
 class Attack:
     """
-    One kind of attack: `step` is run up to `count` times, at most `per_s` times a second and `concurrency` at once.
+    One kind of attack.
 
-    `prepares` names the records that are written into the store before the attack: jobs, tags, receivers or every_job
-    (see `preparation.py`).
+    `step` is run up to `count` times, at most `per_s` times a second and `concurrency` times at once. `prepares` names
+    the records that the store gets before the attack: jobs, tags, receivers or every_job (see `preparation.py`).
     """
 
     name: str
@@ -82,7 +82,7 @@ async def enqueue_large_batches(tenant: HostileTenant, client: HttpClient, numbe
 
 
 async def enqueue_with_idempotency_keys(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Enqueue a batch of 1,000 edits with an idempotency key. Every second batch has the key of the batch before."""
+    """Enqueue a batch of 1,000 edits with an idempotency key. Two batches in a row have the same key."""
     edits = [tenant.edit(place) for place in range(1_000)]
     await client.post("/v1/edits/batch", {"edits": edits}, Idempotency_Key=f"order-{number // 2}")
 
@@ -110,9 +110,7 @@ async def add_receivers(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def enqueue_for_harmful_receivers(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """
-    Enqueue twenty jobs and cancel them. Each has its own webhook URL, whose receiver hangs, fails, drips or floods.
-    """
+    """Enqueue and cancel twenty jobs, each with its own webhook URL. All receivers of one request do the same harm."""
     kind = ("hang", "fail", "drip", "slow", "large")[number % 5]
     edits = [tenant.edit(number, webhook=f"{tenant.server_url}/{kind}/{number}-{place}") for place in range(20)]
     answer = await client.post("/v1/edits/batch", {"edits": edits})

@@ -30,8 +30,9 @@ class Answer:
 
 class HttpClient:
     """
-    A client with one API key and keep-alive connections; `statuses` counts answers by status, with `none` for no
-    answer.
+    A client with one API key and keep-alive connections. `statuses` counts the answers by status.
+
+    A request without an answer counts as `none`.
     """
 
     def __init__(self, url: str, secret: str, timeout_s: float = 60.0) -> None:

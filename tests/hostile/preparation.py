@@ -44,9 +44,7 @@ def _jobs(connections: Connections, count: int, server_url: str) -> list[str]:
 
 
 def _tags(connections: Connections, count: int, server_url: str) -> list[str]:
-    """
-    Add failed, paid jobs with twenty tags each, `count` tags in all; return an empty list. No message is sent for them.
-    """
+    """Add failed, paid jobs with twenty tags each, `count` tags in all, without messages. Return an empty list."""
     for start in range(0, count, TAGS_OF_ONE):
         tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
         job = new_job(server_url, tags=tags)
@@ -64,9 +62,7 @@ def _receivers(connections: Connections, count: int, server_url: str) -> list[st
 
 def _every_job(connections: Connections, count: int, server_url: str) -> list[str]:
     """
-    Add up to `count` receivers that get the events of every job, and return their ids.
-
-    When the tenant's limit refuses a receiver, no more are added.
+    Add up to `count` receivers of the events of every job, and return their ids. The tenant's limit may allow fewer.
     """
     ids = []
     with suppress(InvalidEdit):

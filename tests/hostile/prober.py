@@ -1,8 +1,8 @@
 """
-Pings Redis every 5 ms and reports how long it did not answer: `python -m tests.hostile.prober PORT`.
+Pings Redis every 5 ms and reports how long Redis did not answer: `python -m tests.hostile.prober PORT`.
 
-A line on standard input ends a phase, and the figures of the phase are printed as JSON. `own_late_s` is the longest
-delay of the prober itself: on a busy machine, Redis is not to blame for that part of a silence.
+Each line on standard input ends a phase, and the prober prints the figures of the phase as JSON. `own_late_s` is the
+longest delay of the prober itself. On a busy machine, this delay can be a part of the longest silence.
 """
 
 from __future__ import annotations

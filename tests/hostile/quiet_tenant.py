@@ -30,7 +30,9 @@ RATES = {"enqueue": 3.0, "read": 10.0, "list": 5.0, "upload": 1.0}
 
 @dataclass
 class QuietTenant:
-    """A tenant that uses a gateway; `times` has the seconds of each request by kind, and of the webhooks."""
+    """
+    A tenant that uses a gateway. `times` has the seconds of each request by kind, and of each webhook under `webhook`.
+    """
 
     client: HttpClient
     server_url: str
@@ -42,8 +44,7 @@ class QuietTenant:
 
     async def work(self, seconds: float) -> None:
         """
-        Send requests for `seconds` seconds. Each request begins when it is due, even if earlier requests have no answer
-        yet.
+        Send requests for `seconds` seconds, each at the moment when it is due. No request waits for an earlier answer.
         """
         kinds: dict[str, Callable[[], Awaitable[Answer | None]]] = {
             "enqueue": self._enqueue,
@@ -94,9 +95,9 @@ class QuietTenant:
 
     async def wait_for_webhooks(self, within_s: float) -> set[str]:
         """
-        Wait for the final webhook of every job, and return the ids of the jobs whose webhook did not come in time.
+        Wait for the final webhook of every job. Return the ids of the jobs whose webhook did not come in time.
 
-        If all webhooks came, record the seconds from the request of each job to its webhook.
+        If all webhooks came, record the seconds from each job's request to its webhook.
         """
         log = HttpClient(self.server_url, "")
         missing = set(self.enqueued)

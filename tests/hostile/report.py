@@ -20,9 +20,9 @@ class Phase:
     """
     The figures of one phase.
 
-    `times` are seconds by kind of request. `missing` counts jobs without a final webhook. `redis` has the figures of
-    the prober. `slow` has the longest duration of each slow command, in seconds. `megabytes` has the highest resident
-    memory of each process.
+    `times` has the seconds of each request, by kind. `missing` is the number of jobs without a final webhook. `redis`
+    has the figures of the prober. `slow` has the longest duration of each slow command, in seconds. `megabytes` has the
+    highest resident memory of each process.
     """
 
     times: dict[str, list[float]]
@@ -71,7 +71,9 @@ class Report:
         return self.beside.figures_ms(kind)[1] / (self.quiet.figures_ms(kind)[1] or 1.0)
 
     def server_errors(self) -> dict[str, int]:
-        """Return the counts of 5xx answers to both tenants, and of the quiet tenant's requests without an answer."""
+        """
+        Return the counts of 5xx answers to both tenants. For the quiet tenant, a request without an answer counts too.
+        """
         hostile = {
             f"{name} {status}": number
             for name, one in self.answers.items()

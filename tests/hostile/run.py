@@ -1,10 +1,10 @@
 """
-Measure a quiet tenant beside a hostile one: `python -m tests.hostile.run --seconds 60 --seed 1`.
+Measures a quiet tenant beside a hostile one: `python -m tests.hostile.run --seconds 60 --seed 1`.
 
-It starts real processes: Valkey, the simulator, a gateway, a worker for each lane, the receivers of both tenants. First
-the quiet tenant works alone, then beside a tenant that runs all attacks at once, or only those that `--only` names.
-`--each` measures one attack after the other, each with new processes. All loads stay on loopback, are bounded in number
-and time, and end by themselves.
+The program starts real processes: Valkey, the simulator, a gateway, a worker for each lane, and the receivers of both
+tenants. First the quiet tenant works alone. Then the hostile tenant runs all attacks at once, or only the attacks that
+`--only` names. With `--each`, one attack after the other is measured, each with new processes. All loads stay on
+loopback, are bounded in number and time, and end by themselves.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def measure(
     folder: Path, attacks: Sequence[str], *, seconds: float, scale: float, seed: int, yields: bool = True
 ) -> Report:
     """
-    Measure the quiet tenant alone, and then beside these attacks, with new processes; return the report. `yields` is
-    that of `Stage`.
+    Start new processes, measure the quiet tenant alone and then beside these attacks, and return the report.
+
+    `yields` has the meaning that `Stage` describes.
     """
     with a_stage(folder, yields=yields) as stage:
         asyncio.run(work(stage, WARM_UP_S, seed))

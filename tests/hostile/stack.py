@@ -32,10 +32,10 @@ _REMOTE = ["sh", "-c", 'echo 19 > /proc/self/autogroup; exec nice -n 19 "$0" "$@
 @dataclass
 class Stage:
     """
-    All running processes; `secrets` has the API keys by tenant.
+    All running processes. `secrets` has the API keys by tenant.
 
-    With `yields`, processes that stand for other machines get only the CPU that the servers under test leave free. On a
-    busy machine this may be none, so only measurements of time have it.
+    Some processes stand for other machines. With `yields`, these processes get only the CPU that the servers under test
+    leave free. On a busy machine this may be none, so only measurements of time set `yields`.
     """
 
     folder: Path
@@ -49,9 +49,9 @@ class Stage:
 
     def run(self, name: str, *command: str, is_remote: bool = False) -> MeasuredChild:
         """
-        Start a process of this Python that logs into the folder, and return it.
+        Start a Python process that logs into the folder, and return the process.
 
-        With `is_remote` it stands for another machine.
+        With `is_remote`, the process stands for another machine.
         """
         program = [*(_REMOTE if is_remote and self.yields else []), sys.executable, "-m", *command]
         part = MeasuredChild(program, self.folder / f"{name}.log", {**MEMORY, **environment_of(self.settings)})
@@ -70,7 +70,7 @@ class Stage:
 
 
 def last_line(part: MeasuredChild, after: int = 0, within_s: float = 60.0) -> str:
-    """Wait until a process has printed more than `after` bytes, in whole lines; return its last line."""
+    """Wait until the log of a process has more than `after` bytes and ends with a whole line. Return the last line."""
 
     def more() -> str | None:
         text = part.log.read_text()
@@ -94,7 +94,7 @@ def ask(part: MeasuredChild, within_s: float = 60.0) -> dict[str, Any]:
 @contextmanager
 def a_stage(folder: Path, *, yields: bool = True, **settings: Any) -> Iterator[Stage]:
     """
-    Context manager that starts all processes and yields the stage, which has `yields`; all are killed at the end.
+    Context manager that starts all processes, yields a stage with this value of `yields`, and kills all processes.
     """
     with ExitStack() as stack:
         simulator = stack.enter_context(Simulator(latency_s=LATENCY_S, cap=200, spam_filter_s=0.0))

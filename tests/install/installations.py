@@ -1,8 +1,8 @@
 """
 Tests the wheels as users install them: `make install-test` makes a clean environment for each use and each Python here.
 
-Each environment is made by uv, and sees nothing of the developers' environment. Commands run in folders without our
-sources, which contain files with the same names as our modules.
+uv makes the environments, which have no package of the developers' environment. Commands run in folders without our
+sources, so that Python imports only installed modules.
 """
 
 from __future__ import annotations
@@ -125,10 +125,7 @@ def test_the_environments_are_of_more_than_one_python() -> None:
 def test_the_client_alone_enqueues(
     version: str, resolution: str, wheels: Path, tmp_path: Path, redis_url: str, client: object
 ) -> None:
-    """
-    `retouch` alone, with the lowest and with the highest allowed versions of its dependencies, enqueues a job in a real
-    Redis.
-    """
+    """`retouch` alone enqueues a job, with the lowest and with the highest allowed versions of its dependencies."""
     environment = Environment(tmp_path, version, wheels)
     environment.install("--resolution", resolution, "retouch==0.1.0")
     run(UV, "pip", "check", "--quiet", "--python", environment.python, cwd=tmp_path)
@@ -168,7 +165,9 @@ def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, whee
 
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
-    """A folder with modules and folders that have the names of ours. A process that imports one of the modules ends."""
+    """
+    Return a folder whose modules and folders have the names of ours. A process that imports one of these modules exits.
+    """
     for name in TAKEN:
         (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
     for name in ("ops", "producer", "worker", "tests", "retouch"):
@@ -213,9 +212,7 @@ def test_versions_are_said(server: Environment, taken: Path) -> None:
 
 
 def test_the_pytest_plugin_needs_no_import_of_ours(server: Environment, tmp_path: Path) -> None:
-    """
-    A user's test gets the fixture `retouch_simulator` by its name, sends it an edit, and finds one charge in its books.
-    """
+    """A user's test gets the fixture `retouch_simulator` by its name, and finds the charge of an edit in the books."""
     server.install("pytest")
     (tmp_path / "test_backend.py").write_text(TEST_OF_A_USER)
     assert "1 passed" in run(server.python, "-m", "pytest", "-q", str(tmp_path), cwd=tmp_path)
@@ -251,8 +248,7 @@ def gone(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Env
 
 def test_uninstalling_leaves_nothing(gone: Environment) -> None:
     """
-    After the four distributions are uninstalled, none of our packages is left, and packages that were there before
-    still are.
+    Uninstalling our four distributions removes all of our packages, and leaves the packages that were there before.
     """
     gone.install("celery==5.7.0")
     before = gone.tops()

@@ -33,9 +33,7 @@ def run(*command: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """
-    The paths of the wheels of all distributions, built as the image builds them. The wheel of `retouch` is the first.
-    """
+    """Return the paths of the wheels of all distributions, `retouch` first. They are built as the image builds them."""
     out = tmp_path_factory.mktemp("dist")
     built = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable)
     for folder in (".", "producer", "worker", "ops"):
@@ -50,10 +48,7 @@ def make_environment(folder: Path) -> str:
 
 
 def test_the_image_lock_is_complete(wheels: list[str], tmp_path: Path) -> None:
-    """
-    With only the packages of image.lock, every part of the stack can be imported, and all declared requirements are
-    met.
-    """
+    """With only the packages of image.lock, every part of the stack can be imported, and no requirement is missing."""
     python = make_environment(tmp_path)
     run(UV, "pip", "sync", "--quiet", "--python", python, "--require-hashes", str(ROOT / "image.lock"), cwd=tmp_path)
     run(UV, "pip", "install", "--quiet", "--python", python, "--no-deps", *wheels, cwd=tmp_path)

@@ -37,7 +37,9 @@ def callers(gateway_url: str, client: Any) -> Iterator[Callers]:
 
 @pytest.fixture
 def edit_body(simulator: Simulator) -> ParsedEdit:
-    """Return a function that returns the body of a valid request to enqueue an edit; its keywords set fields."""
+    """
+    Return a function that returns the body of a valid request to enqueue an edit. Its keywords set fields of the body.
+    """
 
     def make(**more: Any) -> dict[str, Any]:
         return {"prompt": "make it winter", "init_image": simulator.portrait_url, "steps": 20, **more}
@@ -47,10 +49,7 @@ def edit_body(simulator: Simulator) -> ParsedEdit:
 
 @pytest.fixture
 def kit(client: Any) -> LaneKit:
-    """
-    Return a `LaneKit` on an empty database, for tests that act as producers and workers. The lanes have their default
-    limits.
-    """
+    """Return a `LaneKit` on an empty database, with the default limits of the lanes."""
     return LaneKit(client)
 
 

@@ -13,10 +13,7 @@ from tests.process_watch import retouch
 
 @pytest.mark.parametrize(("name", "unit"), [("enqueue", "ms"), ("depth", "ms"), ("webhook", "ms"), ("cpu", "s")])
 def test_a_small_measurement_gives_figures(name: str, unit: str) -> None:
-    """
-    A small measurement exits with 0 and reports its progress on stderr. Its JSON describes the machine and has only
-    positive figures.
-    """
+    """A small measurement exits with 0, reports its progress on stderr, and prints JSON with positive figures."""
     done = retouch("bench", name, "--scale", "small", "--json")
     report = json.loads(done.stdout)
     assert done.returncode == 0

@@ -13,7 +13,7 @@ from tests.served_http import served
 
 @pytest.mark.parametrize(("requests", "connections"), [(7, 3), (8, 4), (2, 5)])
 def test_every_request_is_sent(requests: int, connections: int) -> None:
-    """Exactly `requests` requests are sent, also if the connections cannot share them equally."""
+    """Exactly `requests` requests are sent, even if the connections cannot share them equally."""
     seen = Counter[str]()
 
     class Handler(BaseHTTPRequestHandler):

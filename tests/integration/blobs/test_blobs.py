@@ -31,8 +31,7 @@ DATA = b"\x89PNG\r\n" + bytes(range(256)) * 300
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """
-    Yield the URL of a real process that speaks S3 and has a bucket `retouch`. The environment variables for S3 lead to
-    this process.
+    Yield the URL of a real S3 server with a bucket `retouch`. The environment variables for S3 lead to this server.
     """
     port = free_port()
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]
@@ -101,7 +100,7 @@ def test_derived_blobs_stand_beside_the_original(blobs: BlobStore) -> None:
 
 
 def test_what_is_missing_says_so(blobs: BlobStore) -> None:
-    """Reading a blob that was never stored raises `BlobMissing` with its name; `exists` returns False."""
+    """Reading a missing blob raises `BlobMissing` with the blob's name, and `exists` returns False."""
     for read in (blobs.get, blobs.size):
         with pytest.raises(BlobMissing, match=MISSING):
             read(MISSING)
@@ -120,7 +119,7 @@ def test_deleting_may_be_repeated(blobs: BlobStore) -> None:
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "ab/../../x.png", "ab/cd.png", "", MISSING + "\n", "\0"])
 def test_no_name_leaves_the_store(blobs: BlobStore, name: str) -> None:
-    """Every operation raises `ValueError` for a name that does not have the form of our blob names."""
+    """Every operation raises `ValueError` for a text that is not a blob name."""
     operations = [blobs.get, blobs.size, blobs.exists, blobs.delete]
     for operation in operations:
         with pytest.raises(ValueError, match="expected a blob name"):
@@ -157,7 +156,7 @@ def test_file_links_go_through_the_gateway(tmp_path: Path) -> None:
 
 def test_s3_links_are_presigned(s3: str) -> None:
     """
-    A link to a blob in a bucket works without credentials. Its query has the expiry, at most the 7 days that S3 allows.
+    A link to a blob in a bucket works without credentials. The link expires after the given seconds or after 7 days.
     """
     blobs = open_blobs("s3://retouch/prefix", PUBLIC_URL)
     name = blobs.put(DATA, "png")
@@ -172,7 +171,7 @@ def test_s3_links_are_presigned(s3: str) -> None:
 def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
     s3: str, worker_environment: dict[str, str], client: Any
 ) -> None:
-    """The first request of a thumbnail's link makes the gateway create the thumbnail and store it in S3."""
+    """When the link of a thumbnail is first requested, the gateway creates the thumbnail and stores it in S3."""
     client.set("rt:link_key", LINK_KEY)
     blobs = open_blobs("s3://retouch/small", PUBLIC_URL, LinkSigner(client))
     small = thumbnail_name(blobs.put(PHOTO.read_bytes(), "jpg"))
@@ -188,9 +187,7 @@ def test_a_thumbnail_of_an_image_in_s3_is_there_when_its_link_is(
 
 
 def test_a_missing_bucket_is_named(s3: str) -> None:
-    """
-    Writing to a bucket that does not exist raises a `BlobError` that names the bucket and says that it does not exist.
-    """
+    """Writing to a missing bucket raises a `BlobError` that names the bucket and the fault."""
     with pytest.raises(BlobError, match=r"s3://nowhere/.*there is no such bucket"):
         open_blobs("s3://nowhere/", PUBLIC_URL).put(DATA, "png")
 

@@ -31,7 +31,7 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def test_without_a_file_there_is_one_account(client: Any) -> None:
     """
-    Without an accounts file, the list says that one account is made of the settings. With `--json` the list is empty.
+    Without an accounts file, `accounts list` prints that one account is made of the settings. The JSON list is empty.
     """
     client.flushdb()
     assert typed("accounts", "list").out.startswith("one account, made of the settings")
@@ -40,8 +40,10 @@ def test_without_a_file_there_is_one_account(client: Any) -> None:
 
 def test_the_table_of_accounts(client: Any, kit: LaneKit) -> None:
     """
-    `accounts list` prints a row for each account: the limit and its origin, the slots held, the reason why jobs wait,
-    the number of workers, the calls and the cost.
+    `accounts list` prints one row for each account.
+
+    A row has the limit and its origin, the slots held, the reason why jobs wait, the number of workers, the calls and
+    the cost.
     """
     kit.enqueue(kit.new("globex"), kit.new("globex"))
     client.hset("rt:edits:gate:main", "open_until", 1e15)
@@ -92,8 +94,8 @@ def test_a_drained_account_says_what_it_still_holds(kit: LaneKit) -> None:
 
 def test_resuming_does_not_open_what_the_endpoint_closed(client: Any) -> None:
     """
-    An account that the endpoint closed stays closed after `resume`. The command prints the reason, and the command that
-    tests the account.
+    `resume` does not open an account that the endpoint closed. The command prints the reason, and how to test the
+    account.
     """
     close(client, "main")
     assert "the endpoint closed it (bad_key); `retouch accounts test main`" in typed("accounts", "resume", "main").out
@@ -108,10 +110,7 @@ def test_nothing_to_test() -> None:
 
 @pytest.mark.parametrize(("command", "mode"), [("pause", "paused"), ("drain", "draining")])
 def test_a_paused_account_is_not_open(client: Any, kit: LaneKit, command: str, mode: str) -> None:
-    """
-    `accounts test` exits with 1 for an account that is paused or draining. So it does if the endpoint closed the
-    account too and the test has passed.
-    """
+    """`accounts test` exits with 1 for a paused or draining account, even if the test has passed."""
     typed("accounts", command, "main")
     advice = f"{mode}, `retouch accounts resume main` ends that"
     ended = typed("accounts", "test", "main")
@@ -131,10 +130,7 @@ def test_a_paused_account_is_not_open(client: Any, kit: LaneKit, command: str, m
 
 
 def test_no_job_is_waiting_for_the_test(client: Any) -> None:
-    """
-    While no job waits, `accounts test` prints that the next job is let through. It exits with 1, since the answer is
-    not known yet.
-    """
+    """While no job waits, `accounts test` prints that the next job is let through, and exits with 1."""
     close(client, "main")
     ended = typed("accounts", "test", "main")
     assert (ended.code, ended.out) == (1, "main: no job is waiting; the next one that comes is let through to it\n")
@@ -152,10 +148,7 @@ def test_no_job_is_waiting_for_the_test(client: Any) -> None:
 def test_what_becomes_of_the_test(
     client: Any, kit: LaneKit, change: dict[str, float] | None, code: int, words: str
 ) -> None:
-    """
-    `accounts test` lets a job through and prints what followed: the account is open, the job was refused, or no answer
-    came.
-    """
+    """`accounts test` lets one job through, and prints whether it opened the account, was refused or got no answer."""
     gate = keys.account_gate("main")
     kit.lanes.pause()
     kit.enqueue(kit.new("globex"))
@@ -176,5 +169,5 @@ def test_what_becomes_of_the_test(
 
 
 def test_usage_by_account_is_that_of_all_tenants() -> None:
-    """`usage --by account --json` prints an empty list while there are no charges."""
+    """Without charges, `usage --by account --json` prints an empty list."""
     assert typed("usage", "--by", "account", "--json").json == []

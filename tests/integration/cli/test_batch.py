@@ -54,7 +54,7 @@ def saved(folder: Path) -> list[str]:
 
 
 def test_every_bad_row_is_named_and_nothing_is_enqueued(folder: Path, client: Any) -> None:
-    """One message names each wrong row with line, field, value and range; the store stays empty."""
+    """One message names each wrong row with its fault, and nothing is enqueued."""
     (folder / "half.jpg").write_bytes(PHOTO.read_bytes()[:30_000])
     lines = [
         "id,init_image,prompt,guidance_scale",
@@ -110,8 +110,9 @@ def test_a_file_that_cannot_be_read_is_one_message(
 
 def test_a_second_run_repeats_nothing(folder: Path, simulator: Simulator, module_worker: object) -> None:
     """
-    A second run with the rows in another order sends no POST. It fetches again the image that was deleted from the
-    folder. Two equal rows get two images.
+    A second run sends no POST, even if the rows are in another order. A deleted image is fetched again.
+
+    Two equal rows get two images.
     """
     simulator.settings(spam_filter_s=0.0)  # it would have one of the twins wait for 30 s
     lines: list[dict[str, object]] = [
@@ -141,8 +142,7 @@ def test_failed_rows_are_reported_and_replayed_on_request(
     folder: Path, simulator: Simulator, module_worker: object
 ) -> None:
     """
-    A run with failed rows reports each of them and exits with 1. The next run sends no POST for these rows; with
-    `--retry-failed` they are replayed.
+    A run with failed rows reports each of them and exits with 1. Only a run with `--retry-failed` POSTs them again.
     """
     url = simulator.portrait_url
     write_csv(folder / "rows.csv", [{"id": f"r{n}", "init_image": url, "prompt": f"winter {n}"} for n in range(4)])
@@ -164,9 +164,7 @@ def test_failed_rows_are_reported_and_replayed_on_request(
 def test_a_batch_waits_for_room(
     folder: Path, client: Any, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    A batch with more rows than the tenant's backlog limit enqueues further rows as jobs end. Each row is POSTed once.
-    """
+    """A batch with more rows than the backlog limit enqueues further rows as jobs end. Each row is POSTed once."""
     monkeypatch.setattr("retouch_producer.cli.batch.row_runner._MOST_REST_S", 0.1)
     Ledger(client).set_limits("acme", backlog_limit=3)
     url = simulator.portrait_url
@@ -204,10 +202,7 @@ def test_a_damaged_manifest_is_reported(folder: Path, client: Any) -> None:
 
 @pytest.mark.chaos
 def test_a_killed_batch_goes_on_where_it_was(folder: Path, simulator: Simulator, module_worker: object) -> None:
-    """
-    A batch is killed with kill -9 after 1 saved row, and again after 100. The third run saves all 300 rows, and each
-    row is charged exactly once.
-    """
+    """After two runs of a batch were killed, the third run saves all 300 rows, and each row is charged once."""
     rows: list[dict[str, object]] = [
         {"id": f"r{n}", "init_image": "photo.jpg" if n % 2 else simulator.portrait_url, "prompt": f"snow [[row-{n}]]"}
         for n in range(ROWS)
@@ -240,10 +235,7 @@ def started_batch(folder: Path) -> subprocess.Popen[bytes]:
 def test_a_batch_killed_before_it_noted_its_jobs_finds_them(
     folder: Path, queue: EditQueue, simulator: Simulator, client: Any
 ) -> None:
-    """
-    If a run is killed before its manifest names the jobs of its rows, the next run finds the same jobs and makes no
-    others.
-    """
+    """If a run is killed before its manifest names its jobs, the next run finds exactly these jobs."""
     from retouch_producer.cli.batch.manifest import Manifest
 
     assert typed("pause").code == 0

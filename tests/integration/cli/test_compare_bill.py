@@ -33,8 +33,7 @@ def store(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 def test_a_bill_in_a_file(tmp_path: Path) -> None:
     """
-    The command prints a table with the day and the total, and explains its finding below. It exits with 0 even if the
-    bill differs from the ledger.
+    The command prints a table and explains its finding. It exits with 0, even if the bill differs from the ledger.
     """
     bill = tmp_path / "bill.csv"
     bill.write_text(f"date,calls,amount\n{TODAY},15,7.50\n")
@@ -84,7 +83,7 @@ def test_through_a_gateway(gateway_url: str, callers: Callers, monkeypatch: pyte
     ],
 )
 def test_wrong_use(arguments: list[str], given: str, fault: str) -> None:
-    """If the bill cannot be read or the options exclude each other, the command exits with 2 and names the fault."""
+    """If the bill or the options are wrong, the command exits with 2 and names the fault."""
     ended = typed("usage", *arguments, given=given)
     assert ended.code == 2
     assert fault in " ".join(ended.err.split())

@@ -87,8 +87,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_message_and_nothing_is_enqueued(case: str, folder: Path, blobs: Path, client: Any) -> None:
     """
-    Bad input makes the command exit with 2 and print one line with field, value and range. Redis and the blob store
-    stay as they were.
+    Bad input makes the command exit with 2 and print one line with the fault. Redis and the blob store stay unchanged.
     """
     before = files(blobs)
     arguments, message = BAD[case]
@@ -122,10 +121,7 @@ def test_a_local_file_needs_an_address_that_the_endpoint_reaches(
 
 
 def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """
-    While Redis does not answer, every command that needs the store exits with 2 and prints one line without the
-    password.
-    """
+    """While Redis does not answer, a command exits with 2 and prints one line without the password."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", "redis://user:planted@127.0.0.1:1/0")
     for command in (["edit", URL, "x"], ["jobs"], ["status"], ["cancel", "ed_1"], ["receivers", "list"]):
         ended = typed(*command)
@@ -136,7 +132,7 @@ def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Pat
 
 
 def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue: EditQueue, folder: Path) -> None:
-    """If Redis refuses a command, the message has the reason of Redis, and does not say that Redis is unreachable."""
+    """If Redis refuses the connection, the message has the reason and the setting to correct."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
     ended = typed("jobs")
     assert ended.code == 2
@@ -158,7 +154,7 @@ def test_a_failed_edit_says_where_to_read_on(
 def test_a_full_disk_loses_no_image(
     folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the image cannot be saved, no part of it is left, and the message has the command that fetches it again."""
+    """If the image cannot be saved, no partial file is left, and the message has the command that fetches the image."""
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -189,10 +185,7 @@ def test_a_url_is_edited_and_saved(folder: Path, queue: EditQueue, simulator: Si
 def test_a_local_file_goes_through_the_blob_store(
     folder: Path, blobs: Path, simulator: Simulator, module_worker: object
 ) -> None:
-    """
-    The endpoint fetches a local file by our link. The result gets a name made from the input's name, and a second
-    result does not overwrite the first.
-    """
+    """A local file is edited. Each result is saved under a new name, made from the name of the file."""
     for count, name in enumerate(("photo-edited.png", "photo-edited-2.png"), 1):
         ended = typed("edit", "photo.jpg", f"make it snow, take {count}", "--steps", "30")
         assert ended.code == 0, ended.err
@@ -212,10 +205,7 @@ def test_leaving_and_coming_back(folder: Path, queue: EditQueue, simulator: Simu
 
 
 def test_a_failed_job_is_exit_1(folder: Path, queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """
-    For a failed job, the command prints the endpoint's own message, in one line or as JSON. It exits with 1 and writes
-    no file.
-    """
+    """For a failed job, the command prints the endpoint's message, exits with 1 and writes no file."""
     simulator.faults(next=[{"kind": "no_credits", "times": 2}])
     said = typed("edit", simulator.portrait_url, "make it winter")
     assert said.code == 1

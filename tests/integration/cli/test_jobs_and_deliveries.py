@@ -29,7 +29,7 @@ def stores(queue: EditQueue) -> Connections:
 
 
 def failed_job(queue: EditQueue, stores: Connections, *, paid: bool) -> Job:
-    """Return a failed job: the endpoint refused it or, with `paid`, made an image that was never fetched."""
+    """Return a failed job that the endpoint refused. With `paid`, the endpoint made an image that nobody fetched."""
     job = queue.enqueue(EDIT)
     claim = stores.jobs.claim(job.id, 15)
     assert claim is not None
@@ -55,8 +55,7 @@ def dead_delivery(queue: EditQueue, stores: Connections, url: str) -> DeliveryRe
 
 def test_jobs_are_listed_newest_first_over_all_tenants(queue: EditQueue) -> None:
     """
-    `jobs` lists the jobs of all tenants, newest first, or those of a state or a tenant. A table of jobs has neither
-    prompt nor URL.
+    `jobs` lists the jobs of all tenants, newest first, or the jobs of a state or a tenant. No prompt or URL is shown.
     """
     jobs = [queue.enqueue(EDIT, tenant=tenant) for tenant in ("acme", "zoo", "acme")]
     jobs[1].cancel()
@@ -86,10 +85,7 @@ def test_a_time_may_be_an_age_iso_or_unix(spell: str, queue: EditQueue) -> None:
 
 @pytest.mark.parametrize("text", ["yesterday", "30", "-1h", "2026-99-99", "nan"])
 def test_a_time_that_is_none_is_refused(text: str, queue: EditQueue) -> None:
-    """
-    With a wrong time, `jobs` exits with 2 and prints the known forms. A small number such as 30 is refused too: it is
-    not a time in 1970.
-    """
+    """With a wrong time, `jobs` exits with 2 and prints the known forms. A small number such as 30 is a wrong time."""
     ended = typed("jobs", "--since", text)
     assert ended.code == 2
     assert "expected an age such as 15m, 1h or 2d, an ISO 8601 time or Unix seconds" in ended.err
@@ -114,8 +110,9 @@ def test_one_job_with_all_that_is_known(queue: EditQueue, stores: Connections) -
 
 def test_cancel_reports_each_job_and_reads_ids_from_standard_input(queue: EditQueue) -> None:
     """
-    `cancel` exits with 0 if all jobs were cancelled, with 1 if one had ended before, and with 2 if an id is unknown.
-    With `-` it reads the ids from standard input.
+    `cancel` exits with 0 if it cancelled all jobs, with 1 if a job had ended before, and with 2 for an unknown id.
+
+    With `-`, the ids are read from standard input.
     """
     jobs = [queue.enqueue(EDIT).id for _ in range(3)]
     assert typed("cancel", jobs[0], "--json").json == {jobs[0]: "cancelled"}
@@ -127,10 +124,7 @@ def test_cancel_reports_each_job_and_reads_ids_from_standard_input(queue: EditQu
 
 
 def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> None:
-    """
-    The replay of a paid job resumes; the replay of an unpaid job sends a new POST. `--dry-run` shows this for each job
-    and changes nothing.
-    """
+    """The replay of a paid job resumes, and the replay of an unpaid job POSTs again. `--dry-run` only shows this."""
     paid, unpaid = failed_job(queue, stores, paid=True), failed_job(queue, stores, paid=False)
     expected = {
         unpaid.id: "would be replayed: POSTs again, a new charge",
@@ -164,8 +158,9 @@ def test_pause_and_resume_one_lane(queue: EditQueue) -> None:
 
 def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Connections) -> None:
     """
-    `redeliver` sends a delivery again by its id, or all deliveries of a receiver since a time. A delivery that is under
-    way is left unchanged.
+    `redeliver` sends one delivery again by its id, or all deliveries of a receiver since a time.
+
+    A delivery that is under way stays unchanged.
     """
     first, second = (dead_delivery(queue, stores, f"https://example.com/{name}") for name in "ab")
     queue.enqueue(EDIT, webhook="https://example.com/c").cancel()
@@ -187,10 +182,7 @@ def test_dead_deliveries_are_listed_and_sent_again(queue: EditQueue, stores: Con
 
 
 def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
-    """
-    A receiver is added, tested, disabled, enabled and removed. After a rotation, a library verifies the event with the
-    old secret and with the new secret.
-    """
+    """A receiver is added, tested, disabled, enabled and removed. After a rotation, both secrets verify an event."""
     added = typed("receivers", "add", f"{sink.url}/hook", "--event", "edit.failed", "--json").json
     assert (added["every_job"], added["events"], added["disabled"]) == (True, ["edit.failed"], False)
     assert typed("receivers", "test", added["id"]).code == 0
@@ -220,8 +212,9 @@ def test_the_life_of_a_receiver(queue: EditQueue, sink: Sink) -> None:
 
 def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None:
     """
-    If the receiver answers 500, `receivers test` prints this answer and exits with 1. A receiver with a forbidden
-    address is not added, and the command exits with 2.
+    If the receiver answers 500, `receivers test` prints the answer and exits with 1.
+
+    For a forbidden address, `receivers add` exits with 2 and adds nothing.
     """
     sink.answers.append((500, {}))
     added = typed("receivers", "add", sink.url, "--json").json
@@ -236,7 +229,7 @@ def test_a_receiver_that_refuses_is_exit_1(queue: EditQueue, sink: Sink) -> None
 
 
 def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
-    """`watch` prints past and new events, one per line. It exits with 1, since the jobs were cancelled."""
+    """`watch` prints past and new events, one per line, and exits with 1 if a job was cancelled."""
     done, open_ = queue.enqueue(EDIT), queue.enqueue(EDIT)
     done.cancel()
     later = threading.Timer(0.5, open_.cancel)
@@ -252,7 +245,7 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
 
 
 def test_watch_prints_the_events_of_all_jobs_from_now_on(queue: EditQueue) -> None:
-    """Without ids, `watch` reads the new events of all jobs. Its iterator yields None while there is no new event."""
+    """`events_of_all` yields the new events of all jobs, and None while there is no new event."""
     queue.enqueue(EDIT).cancel()
     job = queue.enqueue(EDIT)
     with open_context() as context:

@@ -34,8 +34,9 @@ def gateway_url(worker_environment: dict[str, str]) -> Iterator[str]:
 @pytest.fixture
 def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """
-    Return the secret of an API key of tenant acme. The environment has only this key and the gateway's address, and no
-    working address of Redis.
+    Return the secret of an API key of tenant acme.
+
+    In the environment are only this key, the gateway's address, and an address without a Redis.
     """
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
@@ -77,10 +78,7 @@ def test_a_local_file_is_uploaded(key: str, tmp_path: Path, client: Any) -> None
 def test_a_list_is_one_call_a_page(
     key: str, gateway_url: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path, client: Any
 ) -> None:
-    """
-    `retouch jobs` lists 20 jobs with one call to the gateway. A second run of a batch needs two calls: one for the end
-    of the feed, one for its 20 jobs.
-    """
+    """`retouch jobs` lists 20 jobs with one request. A second run of a batch with 20 rows needs two requests."""
     rows = [{"prompt": f"number {at}", "init_image": simulator.portrait_url} for at in range(20)]
     (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
     typed("batch", "rows.jsonl")
@@ -112,7 +110,7 @@ def test_what_a_replay_costs(key: str, client: Any, simulator: Simulator) -> Non
 
 def test_a_job_is_watched_and_shown(key: str, simulator: Simulator, module_worker: RunningWorker, sink: Sink) -> None:
     """
-    Over a gateway, `watch` follows a job to its end. The job's delivery, its usage and the state of the lane are shown.
+    Over a gateway, `watch` follows a job to its end. Other commands show the job's delivery, its usage and the lane.
     """
     job = typed("edit", simulator.portrait_url, "make it winter", "--webhook", sink.url, "--no-wait", "--json").json[
         "id"

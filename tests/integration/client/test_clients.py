@@ -153,7 +153,7 @@ def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
 
 
 def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any) -> None:
-    """A full backlog raises `QueueFull` with a reason and the seconds to wait; jobs that had room are enqueued."""
+    """If only some jobs have room, `enqueue_many` enqueues them and raises `QueueFull` with reason and wait."""
     queue.pause()
     TenantStore(client).set_tenant("default", backlog_limit=2)
     with pytest.raises(QueueFull) as raised:
@@ -164,7 +164,7 @@ def test_a_tenant_without_room_gets_an_error(queue: Any, edit: Edit, client: Any
 
 
 def test_an_id_that_never_was(queue: Any) -> None:
-    """`queue.job` accepts an unknown id; each call of the job that it returns raises `UnknownJob` with the id."""
+    """`queue.job` accepts an unknown id. Each call of the returned job raises `UnknownJob`."""
     job = queue.job("ed_000000000000000000000000")
     for ask in (job.record, lambda: job.state, job.cancel, job.replay, lambda: job.result(0), lambda: [*job.events()]):
         with pytest.raises(UnknownJob, match="ed_0000"):
@@ -261,7 +261,7 @@ def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:
 
 
 def test_jobs_are_listed(queue: Any, edit: Edit) -> None:
-    """`jobs` lists all jobs, newest first, or the jobs of a state, or those since an instant, up to a limit."""
+    """`jobs` lists all jobs, newest first. The list can be narrowed by state, by instant and by number."""
     queue.pause()
     jobs = [queue.enqueue(edit) for _ in range(5)]
     jobs[1].cancel()
@@ -289,7 +289,7 @@ def test_the_feed_is_read_by_cursor(queue: Any, edit: Edit) -> None:
 def test_deliveries_are_listed_and_sent_again(
     queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker, client: Any
 ) -> None:
-    """A job's delivery is listed and can be redelivered; without the job's record, `redeliver` returns `gone`."""
+    """A job's delivery is listed and redelivered. Without the job's record, `redeliver` returns `gone`."""
     job = queue.enqueue(edit, webhook=f"{sink.url}/hook")
     job.result(timeout_s=30)
     sink.wait_for(1)
@@ -305,7 +305,7 @@ def test_deliveries_are_listed_and_sent_again(
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
-    """`queue.receiver` returns the secret that verifies webhooks, and does not register the URL for other jobs."""
+    """`queue.receiver` returns the secret that verifies webhooks. Other jobs send nothing to the URL."""
     receiver = queue.receiver(f"{sink.url}/hook")
     assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
     assert receiver.every_job is False
@@ -335,7 +335,7 @@ def test_a_lane_is_paused_and_its_status_read(queue: Any, edit: Edit) -> None:
 @pytest.mark.parametrize("address", ["redis://127.0.0.1:1/0", "http://127.0.0.1:1"])
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_nobody_there(address: str, kind: str) -> None:
-    """If nothing answers at the address, every call raises a `StoreUnavailable` which says that a retry is safe."""
+    """If nothing answers at the address, every call raises a `StoreUnavailable` that says how to repeat the call."""
     edit = Edit(prompt="make it winter", init_image="https://example.com/in.png")
     with EditQueue(address) if kind == "plain" else driven(address) as queue:
         for ask in (lambda: queue.enqueue(edit), queue.status, queue.events, lambda: list(queue.jobs())):

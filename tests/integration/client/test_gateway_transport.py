@@ -25,7 +25,7 @@ EDIT = Edit(prompt="a planted prompt", init_image="https://example.com/in.png")
 
 @dataclass
 class Double:
-    """A server in place of a gateway. It closes the connection of each request whose number, from 1, is in `closes`."""
+    """A server in place of a gateway. Request number N, counted from 1, gets no answer if N is in `closes`."""
 
     url: str = ""
     closes: set[int] = field(default_factory=set)
@@ -81,7 +81,7 @@ def test_a_connection_is_kept(double: Double) -> None:
 
 def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
     """
-    If the server closed a reused connection, the call is repeated with the same idempotency key: there is one job.
+    If the server closed a reused connection, the call is repeated with the same idempotency key, and makes one job.
     """
     double.closes = {2}
     with EditQueue(double.url, api_key="rtk_x") as queue:
@@ -93,10 +93,7 @@ def test_a_connection_closed_meanwhile_is_not_noticed(double: Double) -> None:
 
 
 def test_a_lost_answer_is_an_error(double: Double) -> None:
-    """
-    If a new connection ends without an answer, `enqueue` raises `StoreUnavailable` and sends nothing again, since the
-    outcome is unknown.
-    """
+    """If a new connection ends without an answer, `enqueue` raises `StoreUnavailable` and does not repeat the call."""
     double.closes = {1, 2, 3}
     with EditQueue(double.url, api_key="rtk_planted") as queue, pytest.raises(StoreUnavailable, match="safe") as raised:
         queue.enqueue(EDIT)
@@ -171,10 +168,7 @@ def test_what_a_role_may_not_do_is_refused(queue_of: Callable[..., EditQueue]) -
 
 
 def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simulator) -> None:
-    """
-    The job of one tenant is unknown to another tenant: it is not in the list, cannot be cancelled, and has no event in
-    the feed.
-    """
+    """A tenant cannot list or cancel the job of another tenant, and gets no event of that job."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url)
     acme, other = queue_of("acme"), queue_of("other")
     job = acme.enqueue(edit)
@@ -191,9 +185,7 @@ def test_tenants_do_not_meet(queue_of: Callable[..., EditQueue], simulator: Simu
 def test_every_image_over_a_gateway(
     client: Any, simulator: Simulator, module_worker: object, worker_environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """
-    Over a gateway, the result of a job with three images has all of them. Each image fits its hash and has a link.
-    """
+    """Over a gateway, the result of a job with three images has all three, each with its hash and a link."""
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 3})
@@ -206,7 +198,7 @@ def test_every_image_over_a_gateway(
 
 
 def test_every_image_is_awaited_too(queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """The result of the asyncio client has both images of a job. `image` is awaited, since it does I/O."""
+    """With the asyncio client, `image` is awaited, and a result has both images of a job."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 2})
 
     async def hashes() -> list[tuple[str, str]]:

@@ -43,10 +43,7 @@ def items(client: Any, lane: str) -> list[str]:
 
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
-    """
-    The oldest messages of a lane without a worker are dropped. The newest messages of this lane, and those of the other
-    lane, stay.
-    """
+    """In a lane without a worker, the oldest messages are dropped. The other lane keeps its messages."""
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
     for start in range(0, 2 * _LONGEST_LIST, 500):
@@ -60,9 +57,7 @@ def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> No
 
 
 def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None:
-    """
-    While a job holds a slot and its message is lost, each rescue sends the message again. The job can then be claimed.
-    """
+    """If the message of a job with a slot is lost, each rescue sends the message again. The job can then be claimed."""
     new = kit.new()
     kit.enqueue(new)
     for _ in range(3):
@@ -73,8 +68,9 @@ def test_what_was_cut_off_is_called_for_again(client: Any, kit: LaneKit) -> None
 
 def test_a_broker_that_stalls_is_waited_for_once(broker: Proxy, settings: Settings) -> None:
     """
-    Messages to a silent broker are dropped and reported. Until the broker answers again, later calls return at once,
-    and their messages are dropped too; these are reported once it answers.
+    Only the first call waits for a silent broker. All messages to the silent broker are dropped.
+
+    The first loss is reported at once, and the later losses when the broker answers again.
     """
     lost: list[tuple[int, str]] = []
     store: Any = connect(settings)
@@ -133,7 +129,7 @@ class HeldUp:
 
 
 def test_leases_are_renewed_while_the_broker_stalls(kit: LaneKit, settings: Settings) -> None:
-    """While rescue waits for a silent broker for longer than a lease, the lease of a paid call is renewed."""
+    """While rescue waits for a silent broker, the lease of a paid call is still renewed."""
     kit.open(20, 0.0)
     paid, called_for = kit.new(), kit.new()
     kit.enqueue(paid, called_for)

@@ -17,8 +17,7 @@ from tests.store_accounts import account, close, open_accounts
 
 def open_three(client: Any) -> None:
     """
-    Open three accounts: `main` has a price and a set limit, `spare` learns its limit, and `mine` is for tenant `owner`
-    alone.
+    Open three accounts: `main` has a set limit and a price, `spare` learns its limit, and `mine` is for tenant `owner`.
     """
     open_accounts(
         client,
@@ -29,9 +28,7 @@ def open_three(client: Any) -> None:
 
 
 def test_several_accounts_are_listed(people: People, client: Any, kit: LaneKit) -> None:
-    """
-    Each account has a row: state, slots taken, the limit and its origin, tier, weight, calls of the day, and cost.
-    """
+    """Each account has a row with state, slots, limit, tier, weight, calls of the day and cost."""
     open_three(client)
     day = int(time.time() // 86_400)
     client.hset(keys.account_calls(day), mapping={"main": 7, "spare": 12})
@@ -66,10 +63,7 @@ def test_one_account_is_shown_with_its_slots(people: People, client: Any, kit: L
 
 
 def test_the_only_account_is_that_of_the_settings(people: People, client: Any, kit: LaneKit) -> None:
-    """
-    Without an accounts file, the page says that the only account is made of the settings. It shows the lane's slots and
-    offers to pause the lane.
-    """
+    """Without an accounts file, the only account is made of the settings. Its page offers to pause the whole lane."""
     kit.enqueue(kit.new("acme"))
     ops = people("staff", "ops")
     assert "There is one account, made of the settings." in words_of(ops.text("/console/accounts"))
@@ -84,8 +78,7 @@ def test_the_only_account_is_that_of_the_settings(people: People, client: Any, k
 
 def test_ops_pauses_drains_and_resumes(people: People, client: Any) -> None:
     """
-    Role ops pauses, drains and resumes an account. Each action changes the mode, is confirmed on the page, and adds a
-    line to the audit log.
+    Role ops pauses, drains and resumes an account. The page confirms each action, and the audit log has a line for it.
     """
     open_three(client)
     ops = people("staff", "ops")
@@ -102,10 +95,7 @@ def test_ops_pauses_drains_and_resumes(people: People, client: Any) -> None:
 
 
 def test_ops_tests_a_closed_account(people: People, client: Any) -> None:
-    """
-    The page of a closed account shows the reason and the time, and offers a test. The page of an open account offers no
-    test.
-    """
+    """The page of a closed account shows the reason and offers a test. The page of an open account offers no test."""
     open_three(client)
     ops = people("staff", "ops")
     assert "/console/accounts/main/test" not in ops.text("/console/accounts/main")
@@ -139,9 +129,7 @@ def test_a_viewer_changes_nothing_and_a_producer_sees_nothing(people: People, cl
 
 
 def test_a_learnt_limit_is_drawn(people: People, client: Any) -> None:
-    """
-    The page of an account that learns its limit draws the changes of the limit as a line and describes them in words.
-    """
+    """If an account learns its limit, its page shows the changes of the limit as a line and in words."""
     open_three(client)
     for age, limit in ((300, 6), (200, 3), (100, 4)):
         client.lpush(keys.limit_steps("spare"), f"{time.time() - age} {limit}")

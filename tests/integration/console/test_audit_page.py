@@ -16,10 +16,7 @@ def actions_of(page: str) -> list[str]:
 
 
 def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """
-    The page has the same lines as the API, newest first. Each line names the actor and the surface, and links to the
-    changed objects.
-    """
+    """The page has the same lines as the API, newest first, with actor, surface and links to the changed objects."""
     api, ops_api = callers("acme"), callers("staff", "ops")
     job = api.post("/v1/edits", edit_body()).json()["id"]
     receiver = api.post("/v1/receivers", {"url": "https://example.com/hook"}).json()["id"]
@@ -43,8 +40,7 @@ def test_it_shows_what_the_api_returns(people: People, callers: Callers, edit_bo
 
 def test_filters_and_pages(people: People, client: Any) -> None:
     """
-    The page can be filtered by action, key, surface, tenant and time. The link to older lines continues where the page
-    ends.
+    The page filters lines by action, key, surface, tenant and time. The next page continues where the first page ends.
     """
     log, ops = AuditLog(client), people("staff", "ops")
     for number in range(60):

@@ -19,8 +19,9 @@ MARKUP = "<script>alert(1)</script>"
 @pytest.fixture
 def viewer(people: People, client: Any) -> Person:
     """
-    Return a viewer. The ledger of acme has 10 certain and 3 unknown calls of today; account `spare` made 4 of the
-    certain calls.
+    Return a viewer, and fill the ledger of acme for today.
+
+    The ledger has 10 certain and 3 unknown calls. Account `spare` made 4 of the certain calls.
     """
     day = int(time.time() // 86_400)
     open_accounts(client, account("main", price_per_call=0.01), account("spare", price_per_call=0.02))
@@ -36,7 +37,7 @@ def upload(person: Person, content: bytes, **fields: str) -> Any:
 
 
 def test_a_pasted_bill_is_compared(viewer: Person) -> None:
-    """The figures of the day and the finding are shown, for all accounts together or for one account."""
+    """The page shows the figures of the day and the finding, for all accounts together or for one account."""
     words = words_of(viewer.post("/console/bill", bill=f"{TODAY}, 12, 0.15").text)
     assert "The bill agrees with the ledger" in words
     assert f"{TODAY} 12 10 to 13 0 0.15 0.14 to 0.17 0 some unknown ones billed" in words
@@ -77,8 +78,7 @@ def test_nothing_is_stored(viewer: Person, client: Any) -> None:
 )
 def test_a_wrong_bill_names_the_line(viewer: Person, bill: str, fault: str) -> None:
     """
-    The page names the line of a pasted bill that cannot be read, and the expected value. Pasted markup is not sent back
-    as markup.
+    If a pasted bill cannot be read, the page names the line and the expected value. Pasted markup is never sent back.
     """
     page = viewer.post("/console/bill", bill=bill).text
     assert "The bill cannot be read; nothing was compared" in page
@@ -88,7 +88,8 @@ def test_a_wrong_bill_names_the_line(viewer: Person, bill: str, fault: str) -> N
 
 def test_a_wrong_upload_is_refused(viewer: Person) -> None:
     """
-    The page refuses a file that is not text or is too large, a file together with a pasted bill, and a malformed form.
+    The page refuses a malformed form, and a file that is too large, not text, or sent together with a pasted bill.
+
     A form of another page refuses any file.
     """
     assert "Line 1 : expected UTF-8 text" in words_of(upload(viewer, b"\xff\xfe2\x00").text)

@@ -48,8 +48,9 @@ def paused(queue: EditQueue) -> Any:
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers: Callers, client: Any) -> None:
     """
-    A preview changes nothing. Two clicks start one run, which cancels exactly the jobs of the preview. The start and
-    the end of the run are in the audit log.
+    A preview changes nothing. Its run cancels exactly the jobs of the preview, and a second click starts no other run.
+
+    The audit log has the start and the end of the run.
     """
     jobs = queue.enqueue_many([EDIT] * 5, tags={"n": "1"})
     others = queue.enqueue_many([EDIT] * 2, tags={"n": "2"})
@@ -80,9 +81,7 @@ def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers:
 
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_priority_of_all_that_match(people: People, queue: EditQueue) -> None:
-    """
-    A run changes the priority of the waiting jobs that match. The run of a producer leaves jobs of other tenants alone.
-    """
+    """A run changes the priority of the waiting jobs that match. A producer's run changes no job of another tenant."""
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"}, tenant="acme")
     foreign = queue.enqueue(EDIT, tags={"n": "1"}, tenant="globex")
     acme = people("acme")
@@ -120,8 +119,9 @@ def test_an_abort_half_way(people: People, queue: EditQueue, client: Any) -> Non
 @pytest.mark.usefixtures("paused")
 def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, client: Any) -> None:
     """
-    If more jobs match now than in the confirmed preview, no run begins. A new preview is shown, and its confirmation
-    starts the run.
+    If more jobs match now than in the confirmed preview, no run begins, and a new preview is shown.
+
+    The confirmation of the new preview starts the run.
     """
     jobs = queue.enqueue_many([EDIT] * 3, tags={"n": "1"})
     jobs[0].cancel()
@@ -143,7 +143,7 @@ def test_more_than_was_confirmed_is_not_begun(people: People, queue: EditQueue, 
 
 def test_events_are_sent_again(people: People, kit: LaneKit, sink: Sink, module_worker: RunningWorker) -> None:
     """
-    The form above the list of deliveries has the query of that list. The confirmed run sends the failed delivery again.
+    The form above the list of deliveries has the query of the list. The confirmed run sends the failed delivery again.
     """
     failing = kit.fail_delivery("acme", f"{sink.url}/hook", DeliveryOutcome(500, excerpt="busy"))
     person = people()
@@ -161,10 +161,7 @@ def test_events_are_sent_again(people: People, kit: LaneKit, sink: Sink, module_
 
 @pytest.mark.usefixtures("paused")
 def test_a_viewer_sees_and_does_nothing(people: People, queue: EditQueue, client: Any) -> None:
-    """
-    A viewer's pages have no button, and each action is answered 403. A viewer can see the run that another person
-    started.
-    """
+    """A viewer sees the run of another person. The viewer's pages have no button, and each action is answered 403."""
     job = queue.enqueue(EDIT, tags={"n": "1"})
     ops, viewer = people("staff", "ops"), people("staff", "viewer")
     preview = ops.get("/console/bulk/preview", params={"action": "cancel", "q": "tag:n=1"}).text

@@ -16,10 +16,7 @@ MARKUP = "<script>alert(1)</script>"
 
 
 def test_the_views_of_the_pictures(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
-    """
-    Slider, side by side and difference have URLs of their own, and work without JavaScript. An unknown view is answered
-    422.
-    """
+    """Each view of the pictures has its own URL and works without JavaScript. An unknown view is answered 422."""
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     kit.jobs.settle(kit.claim(job), Succeed(replace(IMAGE, name=f"ab/{'ab' * 32}.png")))
     person, address = people(), f"/console/jobs/{job}"
@@ -34,8 +31,9 @@ def test_the_views_of_the_pictures(people: People, callers: Callers, edit_body: 
 
 def test_the_raw_answer(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
     """
-    The page shows the endpoint's last answer as text: its JSON indented, its markup escaped. The API returns the same
-    to the tenant's keys; another tenant sees neither.
+    The page shows the endpoint's last answer as text, with indented JSON and escaped markup.
+
+    The API returns the same answer. Another tenant gets 404 from both.
     """
     api = callers("acme")
     job = api.post("/v1/edits", edit_body()).json()["id"]
@@ -72,8 +70,9 @@ def test_other_runs_of_the_same_picture(
     people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit, simulator: Any
 ) -> None:
     """
-    The page links at most twelve other runs of the tenant with the same picture, and no run of another tenant. Markup
-    in a prompt stays text.
+    The page links at most twelve other runs of the same picture, and no run of another tenant.
+
+    Markup in a prompt stays text.
     """
     kit.open(50, 0.0)
     api, other = callers("acme"), callers("globex")

@@ -69,10 +69,7 @@ def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink)
 
 
 def test_markup_stays_text(people: People, addresses: list[str]) -> None:
-    """
-    Markup in the prompt, tag, address, message of the endpoint and answer of the receiver is shown as text, to role ops
-    and to a producer.
-    """
+    """Markup from tenants, from the endpoint and from receivers is shown as text, to role ops and to a producer."""
     for person in (people("staff", "ops"), people("acme")):
         pages = {address: person.get(address).text for address in addresses}
         for address, page in pages.items():
@@ -86,8 +83,7 @@ def test_markup_stays_text(people: People, addresses: list[str]) -> None:
 
 def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -> None:
     """
-    Each page has the security policy and is not cached. A page with its scripts and styles is smaller than 60 kB when
-    compressed.
+    Each page has the security policy and is not cached. With scripts and styles, it has less than 60 kB compressed.
     """
     person = people("staff", "ops")
     for address in (*addresses, "/console/accounts", "/console/accounts/default", "/console/bill"):
@@ -107,10 +103,7 @@ def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -
 
 
 def test_errors_are_pages(people: People) -> None:
-    """
-    An unknown address, an unknown job and a wrong query are answered with their status, an HTML page and the security
-    policy.
-    """
+    """Each wrong request is answered with its status, an HTML page and the security policy."""
     person = people()
     for address, status in (
         ("/console/jobs/ed_nothing", 404),
@@ -131,7 +124,7 @@ def test_errors_are_pages(people: People) -> None:
 def test_the_overview_says_what_needs_a_hand(
     people: People, kit: LaneKit, callers: Callers, edit_body: ParsedEdit
 ) -> None:
-    """The overview shows dead letters, a paused lane and the lack of workers in the words of `retouch doctor`."""
+    """The overview shows dead letters, a paused lane and the lack of workers."""
     ops = people("staff", "ops")
     failed_job(callers, kit, edit_body)
     assert ops.post("/console/lanes/edits/pause").status_code == 200
@@ -155,7 +148,7 @@ def test_a_producer_sees_its_own_numbers(people: People, kit: LaneKit, callers: 
 
 def test_filters_and_pages_of_jobs(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
     """
-    The list of jobs is filtered by state, code, tag and tenant. The second page has the jobs that the first page lacks.
+    The list of jobs is filtered by state, code, tag and tenant. The second page continues where the first page ends.
     """
     failed_job(callers, kit, edit_body, "globex", prompt="a failure of globex")
     api = callers("acme")
@@ -224,10 +217,7 @@ def test_a_job_that_waits_says_why(people: People, callers: Callers, edit_body: 
 
 
 def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
-    """
-    The page of a waiting job cancels the job at once. Then the page shows the cost of a replay, and the replay enqueues
-    the job again.
-    """
+    """A waiting job is cancelled on its page at once. The page then shows the cost of a replay, and replays the job."""
     api = callers("acme")
     job = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(7)][-1]
     person = people()
@@ -242,8 +232,9 @@ def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEd
 
 def test_pictures_come_through_the_session(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
     """
-    The tenant, role ops and a viewer get the input and its thumbnail, which browsers must revalidate each time. Another
-    tenant gets 404.
+    The tenant, role ops and a viewer get the input and its thumbnail. Another tenant gets 404.
+
+    A browser must revalidate the pictures each time.
     """
     job = callers("acme").post("/v1/edits", edit_body()).json()["id"]
     for person in (people("acme"), people("staff", "ops"), people("staff", "viewer")):
@@ -258,8 +249,9 @@ def test_pictures_come_through_the_session(people: People, callers: Callers, edi
 
 def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, client: Any) -> None:
     """
-    A receiver is tested, disabled and enabled on its page, and a rotation shows the new secret once. The page of a
-    failing receiver shows why it fails.
+    A receiver is tested, disabled, enabled and rotated on its page. The new secret is shown once.
+
+    The page of a failing receiver shows the reason.
     """
     api, person = callers("acme"), people()
     receiver = api.post("/v1/receivers", {"url": sink.url}).json()["id"]
@@ -277,10 +269,7 @@ def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, c
 
 
 def test_receivers_come_in_pages(people: People, kit: LaneKit) -> None:
-    """
-    A page lists fifty receivers, and its link leads to the remaining receivers. Role ops sees the receivers of all
-    tenants.
-    """
+    """A page lists fifty receivers and links to the rest. Role ops sees the receivers of all tenants."""
     made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(ROWS + 5))
     person = people()
     first = person.text("/console/receivers")

@@ -41,9 +41,7 @@ MINUTES_AGO = (0, 3, 50, 200, 1_200, 3_000)
 
 @pytest.fixture
 def history(client: Any) -> None:
-    """
-    Write the same counts for six minutes: three in the last hour, two more in the last day, one more in three days.
-    """
+    """Write the same counts for six minutes: now, and 3, 50, 200, 1,200 and 3,000 minutes ago."""
     for minutes in MINUTES_AGO:
         put_counts(client, int(time.time() // 60) - minutes, COUNTS)
 
@@ -72,9 +70,7 @@ def sums_of(figures: dict[str, Any], plot: str) -> list[int]:
 def test_the_figures_are_those_of_the_statistics(
     people: People, callers: Callers, span: str, minutes: int, tenant: str
 ) -> None:
-    """
-    The sums of the bars, the numbers in the legends and the percentiles equal those of `/v1/stats` since the first bar.
-    """
+    """In each range, the figures of the plots equal those of `/v1/stats` since the first bar."""
     person = people(tenant) if tenant else people("staff", "viewer")
     page = person.text(f"/console?range={span}")
     figures = figures_of(page)
@@ -108,7 +104,7 @@ def test_the_figures_are_those_of_the_statistics(
 
 @pytest.mark.usefixtures("history")
 def test_the_tables_have_the_same_figures(people: People) -> None:
-    """If JavaScript is off, or the table view is chosen, each plot is a table of the same values."""
+    """Without JavaScript, and in the table view, each plot is a table of the same values."""
     viewer = people("staff", "viewer")
     plots, tables = viewer.text("/console"), viewer.text("/console?view=table")
     figures = figures_of(plots)

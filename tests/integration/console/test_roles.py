@@ -37,10 +37,7 @@ def unsafe_routes() -> list[APIRoute]:
 
 
 def acting(route: APIRoute) -> Acting | None:
-    """
-    Return the `Acting` dependency of a route; it has the route's action. Return None if the route has no such
-    dependency.
-    """
+    """Return the `Acting` dependency of a route, from which its action is known, or None if the route has none."""
     return next((one.call for one in route.dependant.dependencies if isinstance(one.call, Acting)), None)
 
 
@@ -62,8 +59,9 @@ def test_every_unsafe_route_declares_its_action() -> None:
 @pytest.mark.parametrize("path", sorted(ACTED))
 def test_roles(people: People, stranger: Person, client: Any, path: str) -> None:
     """
-    A role without the right to an action gets 403. Other roles get 404 if the object does not exist or belongs to
-    another tenant. A person without a session is redirected to the sign-in page.
+    A role without the right to an action gets 403. A person without a session is redirected to the sign-in page.
+
+    A role with the right gets 404 for an object that does not exist or belongs to another tenant.
     """
     TenantStore(client).create_key("globex")
     address, action = example(path), ACTED[path]
