@@ -37,8 +37,7 @@ def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: Accou
 
 def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
     """
-    Until the wait after a refusal is over, the job does not return to the same account, even if no other account has a
-    free slot.
+    A refused job does not return to the same account until its wait is over, even if no other account has a free slot.
     """
     kit.open_accounts(account("a", 5), account("b", 1))
     (job, other) = several(kit, 2)

@@ -27,10 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
-    """
-    Return two claims of one job: first the claim of a worker that POSTed and lost its lease, then the claim of the
-    present worker.
-    """
+    """Return the claim of a worker that POSTed and lost its lease, and the next worker's claim of the same job."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     frozen = kit.claim(job)
