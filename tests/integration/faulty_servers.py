@@ -30,10 +30,11 @@ Script: TypeAlias = "Callable[[RawServer, socket.socket], None]"
 
 class RawServer:
     """
-    A TCP server on a free port of loopback; for each connection, `script` runs in a thread of its own.
+    A TCP server on a free port of loopback, which runs `script` in one thread for each connection.
 
-    A script calls `hold()` to keep its connection open until the server is closed. `holding` counts these connections,
-    so that a test can show that the client gave up first. `ended` is released each time a connection was closed.
+    A script calls `hold()` to keep its connection open until the server is closed. `holding` is the number of these
+    connections. Tests read `holding` to show that the client gave up first. `ended` is released once for each closed
+    connection.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
@@ -53,7 +54,7 @@ class RawServer:
 
     def read_request(self, connection: socket.socket) -> bytes:
         """
-        Read one whole request, record it in `requests` and return it; return b"" if the client closed the connection.
+        Read one whole request, record it in `requests`, and return it, or b"" if the client closed the connection.
         """
         data = b""
         while b"\r\n\r\n" not in data:
@@ -114,8 +115,10 @@ def post(session: requests.Session, url: str, timeout_s: float = 20.0, max_bytes
 
 def cut(call: Callable[[float], Answer | Trouble]) -> Answer | Trouble:
     """
-    Return the outcome of `call(timeout_s)` with a limit of 0.3 s. If the limit was over before the request was sent, as
-    on a busy machine, the call is made again with four times as long a limit, up to 20 s.
+    Call `call(timeout_s)` with 0.3 s, and return the outcome.
+
+    On a busy machine the time may be over before the request is sent. Then the call is repeated with longer times, up
+    to 20 s.
     """
     for timeout_s in (0.3, 1.2, 5.0):
         outcome = call(timeout_s)
@@ -125,19 +128,24 @@ def cut(call: Callable[[float], Answer | Trouble]) -> Answer | Trouble:
 
 
 def got(outcome: Answer | Trouble) -> Answer:
-    """Return the outcome if it is an `Answer`; fail the test if it is a `Trouble`."""
+    """Return the outcome if it is an `Answer`. Fail the test if it is a `Trouble`."""
     assert isinstance(outcome, Answer), outcome
     return outcome
 
 
 def trouble(outcome: Answer | Trouble) -> tuple[str, bool]:
-    """Return the kind of a trouble, and whether the request may have been sent; fail the test if there is an answer."""
+    """
+    Return the kind of a `Trouble`, and whether its request may have been sent. Fail the test if the outcome is an
+    `Answer`.
+    """
     assert isinstance(outcome, Trouble), outcome
     return outcome.kind, outcome.sent
 
 
 def answer(body: bytes = b"ok", status: str = "200 OK", **headers: str) -> bytes:
-    """Return the bytes of an HTTP answer with a Content-Length; a keyword `content_type="…"` becomes a header."""
+    """
+    Return the bytes of an HTTP answer with a Content-Length. A keyword such as `content_type="…"` becomes a header.
+    """
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines])
     return head.encode() + b"\r\n\r\n" + body
@@ -207,8 +215,10 @@ def full_backlog() -> Iterator[int]:
 
 def certificate(folder: Path, host: str) -> tuple[ssl.SSLContext, str]:
     """
-    Return the TLS context of a server called `host` (a DNS name or an IP address), and the path of its self-signed
-    certificate. A client that loads this file trusts the server.
+    Make a self-signed certificate for `host`, which is a DNS name or an IP address.
+
+    Return the TLS context of the server, and the path of the certificate. A client that loads this file trusts the
+    server.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])

@@ -35,8 +35,8 @@ def test_a_key_begins_a_session(people: People, client: Any) -> None:
 
 def test_over_tls_the_cookie_is_bound_to_the_host(people: People) -> None:
     """
-    On a host other than loopback, the cookie is `Secure` and its name begins with `__Host-`, so browsers send it only
-    over TLS.
+    On a host other than loopback, the cookie is `Secure`, and its name begins with `__Host-`. Browsers then send the
+    cookie only over TLS.
     """
     person = people()
     answer = person.browser.post(
@@ -60,7 +60,9 @@ def test_plain_http_elsewhere_is_refused(people: People) -> None:
 
 
 def test_ten_wrong_keys_and_it_waits(stranger: Person, client: Any) -> None:
-    """After ten wrong keys from one address, a right key is answered 429, with a Retry-After of at most one minute."""
+    """
+    After ten wrong keys from one address, even a right key is answered 429, with a Retry-After of at most one minute.
+    """
     _, secret = TenantStore(client).create_key("acme", "producer")
     for _ in range(WRONG_KEYS_MOST):
         assert stranger.sign_in("rtk_wrong").status_code == 403
@@ -95,7 +97,8 @@ def test_signing_out(people: People, client: Any) -> None:
 
 def test_only_people_keep_a_session(people: People, client: Any) -> None:
     """
-    A request that a page sends by itself does not extend the session. A click extends it, up to twelve hours in all.
+    A click extends the session, up to twelve hours after the sign-in. A request that a page sends by itself does not
+    extend the session.
     """
     person = people()
     (name,) = client.scan_iter("rt:console_session:*")
@@ -111,7 +114,7 @@ def test_only_people_keep_a_session(people: People, client: Any) -> None:
 
 def test_a_link_works_once(stranger: Person, client: Any) -> None:
     """
-    Opening the link signs nobody in. The button on its page signs in once; a second time is answered 403. The link of a
+    Opening a link signs nobody in. The button on the page signs in once, and later answers are 403. The link of a
     revoked key is answered 403 too.
     """
     _, secret = TenantStore(client).create_key("acme", "producer")
@@ -171,7 +174,8 @@ def test_forms_are_bounded(stranger: Person) -> None:
 
 def test_a_stream_ends_with_its_key(people: People, client: Any) -> None:
     """
-    A live stream ends soon after its key is revoked. Without a session, its address redirects to the sign-in page.
+    A live stream ends soon after the key of the session is revoked. A request without a session is redirected to the
+    sign-in page.
     """
     person = people()
     with person.browser.stream("GET", "/console/live") as answer:

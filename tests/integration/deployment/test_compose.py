@@ -1,6 +1,4 @@
-"""
-docker-compose.yml without Docker: each service's command runs as a process and passes the service's own health check.
-"""
+"""Tests of docker-compose.yml without Docker: the command of each service runs as a process of this machine."""
 
 from __future__ import annotations
 
@@ -63,7 +61,11 @@ def entrypoint() -> list[str]:
 
 
 class Machine:
-    """A substitute for the network, volumes and ports of compose: a service's name becomes a port of this machine."""
+    """
+    Translates the services of docker-compose.yml to processes of this machine.
+
+    Free ports of loopback replace the network of compose, and a folder replaces the volumes.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,7 +94,7 @@ class Machine:
 
     def healthy(self, service: Mapping[str, Any]) -> bool:
         """
-        Return whether the service's own health check passes. A check with valkey-cli is replaced by a PING over a
+        Return whether the health check of the service passes. A check with valkey-cli is replaced by a PING over a
         socket.
         """
         kind, *words = service["healthcheck"]["test"]
@@ -122,10 +124,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
 
 @pytest.fixture(scope="module")
 def running(machine: Machine) -> Iterator[dict[str, Spoken]]:
-    """
-    Start all services as compose does, Redis first, and the others once Redis is healthy. Yield their processes by
-    name.
-    """
+    """Start Redis, wait until Redis is healthy, and start the other services. Yield the processes by service name."""
     with ExitStack() as open_services:
 
         def start(name: str) -> Spoken:
@@ -164,7 +163,7 @@ def test_every_service_comes_back_and_has_a_health_check() -> None:
 
 
 def test_calls_in_flight_may_end() -> None:
-    """When compose stops workers, it waits for longer than their longest call and the storing of its result."""
+    """The grace period of the workers in compose is longer than their longest call and the storing of its result."""
     for name in ("edits", "deliveries"):
         service = services()[name]
         timeout_s = float(service["environment"]["RETOUCH_PIX2PIX_TIMEOUT_S"])
@@ -183,7 +182,7 @@ def test_nothing_runs_as_root_or_is_open_to_the_world() -> None:
 
 
 def test_the_image_installs_what_was_tested() -> None:
-    """Every package of the image's lock has the same version and hashes as in the lock that the tests ran with."""
+    """Each package of `image.lock` is also in `requirements.lock`, with the same version and hashes."""
     tested = (ROOT / "requirements.lock").read_text()
     packages = re.findall(r"^\S+==.*?(?=^\S|\Z)", (ROOT / "image.lock").read_text(), re.MULTILINE | re.DOTALL)
     assert len(packages) > 20
@@ -192,8 +191,8 @@ def test_the_image_installs_what_was_tested() -> None:
 
 def test_what_watches_finds_its_files_and_targets() -> None:
     """
-    In the profile `watching`, images are pinned, mounted folders exist, Prometheus scrapes the gateway, and Grafana
-    reads Prometheus.
+    The profile `watching` has pinned images and existing folders. Prometheus scrapes the gateway, and Grafana reads
+    Prometheus.
     """
     watching = services("watching")
     assert set(watching) == {"prometheus", "grafana"}

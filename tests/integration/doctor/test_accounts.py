@@ -28,7 +28,7 @@ KEY = "sk-planted-account-key"
 
 @pytest.fixture
 def accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the path of an accounts file with two accounts; neither key is on this machine yet."""
+    """Return the path of an accounts file with two accounts, whose keys this machine does not have."""
     path = tmp_path / "accounts.toml"
     path.write_text(FILE)
     monkeypatch.setenv("RETOUCH_ACCOUNTS", str(path))
@@ -36,7 +36,7 @@ def accounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def found() -> list[Finding]:
-    """Return the findings about accounts; fail the test if a finding that is not good lacks a reason or a remedy."""
+    """Return the findings about accounts. Fail the test if a note or a bad finding has no reason or no remedy."""
     findings = run_checks(["accounts"])
     assert all(finding.level == "good" or (finding.why and finding.do) for finding in findings)
     return findings
@@ -69,8 +69,8 @@ def test_a_key_that_is_not_here_is_worth_a_note(accounts: Path) -> None:
 
 def test_accounts_that_need_a_hand(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    An account that is closed or has no worker is a bad finding. A pause, a drain, an open breaker and the end of the
-    day's calls are notes.
+    A closed account and an account without a worker are bad findings. A pause, a drain, an open breaker and spent calls
+    of the day are notes.
     """
     monkeypatch.delenv("RETOUCH_ACCOUNTS", raising=False)
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)

@@ -23,7 +23,7 @@ from tests.process_watch import retouch
 
 
 class Endpoint(BaseHTTPRequestHandler):
-    """A server in place of the endpoint: it answers each request with `status` and records its method in `asked`."""
+    """A server in place of the endpoint, which answers each request with `status` and adds the method to `asked`."""
 
     asked: ClassVar[list[str]] = []
     status: ClassVar[int] = 405
@@ -72,8 +72,8 @@ def environment(
 
 def wrong(*only: str) -> list[Finding]:
     """
-    Return the bad findings of the named checks, by default of all. Fail the test if a finding lacks a reason or a
-    remedy.
+    Return the bad findings of the named checks, or of all checks if none is named. Fail the test if a finding has no
+    reason or no remedy.
     """
     found = [finding for finding in run_checks(only) if finding.level == "bad"]
     assert all(finding.why and finding.do for finding in found)
@@ -102,7 +102,7 @@ def test_redis_without_persistence_and_with_eviction(environment: pytest.MonkeyP
 
 
 def test_a_full_redis(environment: pytest.MonkeyPatch) -> None:
-    """A Redis near its memory limit is a bad finding, before it is full."""
+    """A Redis near its memory limit is a bad finding."""
     config = {"appendonly": "yes", "maxmemory-policy": "noeviction", "maxmemory": "1mb"}
     with own_valkey(config=config) as full:
         environment.setenv("RETOUCH_REDIS_URL", f"{full.connection_url}/0")
@@ -162,7 +162,7 @@ def test_an_endpoint_in_trouble_is_worth_a_note() -> None:
 
 
 def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
-    """An unknown variable is named, with the setting that has the most similar name."""
+    """An unknown variable is a bad finding. If a setting has a similar name, the remedy names this setting."""
     environment.setenv("RETOUCH_MAX_CHARGE", "1")
     environment.setenv("RETOUCH_QQQ", "1")
     assert [(finding.what, finding.do) for finding in wrong("settings")] == [
@@ -173,8 +173,7 @@ def test_misspelled_settings_are_found(environment: pytest.MonkeyPatch) -> None:
 
 def test_unsafe_settings_are_noted(environment: pytest.MonkeyPatch) -> None:
     """
-    Private networks beyond loopback, and a public Flower without a password, are notes. Loopback and a password are
-    fine.
+    It is a note if private networks beyond loopback are allowed, and it is a note if a public Flower has no password.
     """
     environment.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8")
     environment.setenv("RETOUCH_FLOWER_ADDRESS", "0.0.0.0")

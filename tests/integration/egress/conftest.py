@@ -1,4 +1,4 @@
-"""Fixtures of the tests of requests to servers of others."""
+"""Fixtures for the tests of outgoing requests."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from retouch.egress import guarded_session
 
 @pytest.fixture(autouse=True)
 def _connections_are_reused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a connection be used again after more than a second, which a busy machine needs between two calls."""
+    """Let connections be reused for a minute, since a busy machine may need more than a second between two calls."""
     monkeypatch.setattr(guarded_session, "REUSE_WITHIN_S", 60.0)

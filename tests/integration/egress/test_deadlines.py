@@ -1,4 +1,4 @@
-"""Deadlines of requests to real servers: a call ends in time wherever the server stalls, and cuts no other call."""
+"""Tests of deadlines with real servers: wherever a server stalls, the call ends in time, and other calls go on."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_total_deadline_bounds_every_phase(session: requests.Session, stage:
 
 
 def upload(session: requests.Session, server: RawServer, timeout_s: float) -> Answer | Trouble:
-    """POST 30 MB, more than the buffers of two sockets hold."""
+    """POST 30 MB, which is more than the buffers of both sockets hold."""
     return send(session, "POST", server.url(), data=bytes(30_000_000), timeout_s=timeout_s, max_bytes=10)
 
 
@@ -66,7 +66,7 @@ def test_the_total_deadline_bounds_sending(session: requests.Session) -> None:
 
 
 def test_a_sockets_own_timeout_is_one_too(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the socket's own timeout comes just before the deadline, the trouble is `timeout`, not `reset`."""
+    """When the timeout of the socket ends a call before the deadline does, the trouble is `timeout`."""
     monkeypatch.setattr(Deadline, "watch", lambda *_: None)
     with RawServer(lambda server, connection: server.hold(connection)) as server:
         assert trouble(cut(lambda timeout_s: upload(session, server, timeout_s))) == ("timeout", True)
@@ -97,7 +97,9 @@ def test_a_past_deadline_does_not_cut_the_next_call(session: requests.Session) -
 
 
 def test_deadlines_cut_their_own_calls_alone(session: requests.Session) -> None:
-    """Of many concurrent calls, those that hang end as timeouts, and all others get their answers."""
+    """
+    When every fourth of many concurrent calls hangs, only these calls end as timeouts. All other calls are answered.
+    """
     held: set[bytes] = set()
 
     def script(server: RawServer, connection: socket.socket) -> None:

@@ -53,7 +53,10 @@ def test_downloads_follow_three_redirects(session: requests.Session) -> None:
     ],
 )
 def test_downloads_vet_every_hop(session: requests.Session, to: str) -> None:
-    """A redirect to a private address, another scheme or a malformed URL ends the download without a connection."""
+    """
+    A redirect to a private address, or to a URL that is not allowed, ends the download with `refused_address`. No
+    connection is made.
+    """
     with RawServer(answering(answer(b"", "302 Found", Location=to))) as server:
         assert trouble(download(session, server.url(), timeout_s=20, max_bytes=99)) == ("refused_address", False)
 
@@ -78,7 +81,8 @@ def test_the_deadline_of_a_download_covers_all_hops(session: requests.Session) -
 
 def test_one_lookup_and_the_vetted_answer_is_used(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A name is looked up once, although a second lookup would return a private address. The header Host has the name.
+    A name is looked up only once, so that a second lookup cannot lead to a private address. The header Host has the
+    name.
     """
     asked: list[str] = []
 
@@ -133,7 +137,7 @@ def test_tls_with_a_known_certificate(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(("made_for", "trusted"), [("127.0.0.1", False), ("other.example", True)])
 def test_tls_with_a_wrong_certificate(tmp_path: Path, made_for: str, trusted: bool) -> None:
     """
-    A certificate of an unknown signer, or for another name, ends the handshake. Nothing was sent, and the outcome does
+    If the signer of a certificate is unknown, or the certificate is for another name, nothing is sent. The outcome does
     not contain the host.
     """
     context, ca_file = certificate(tmp_path, made_for)

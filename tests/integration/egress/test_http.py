@@ -70,7 +70,10 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
     ],
 )
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
-    """Resets, malformed and endless answers have different kinds; each request counts as sent and is not repeated."""
+    """
+    An answer that breaks off, is malformed or is too large has the right kind of trouble. The request counts as sent
+    and is not repeated.
+    """
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
         assert server.accepted == 1
@@ -78,7 +81,7 @@ def test_every_failure_after_sending_says_so(session: requests.Session, script: 
 
 
 def until_reset(connection: socket.socket) -> None:
-    """Wait until the peer has reset the connection; the next call on the socket raises the error."""
+    """Wait until the peer has reset the connection. The next call on the socket raises the error."""
     poll = select.poll()
     poll.register(connection, 0)
     assert poll.poll(20_000)
@@ -174,7 +177,7 @@ def test_a_name_that_does_not_exist(session: requests.Session) -> None:
 
 
 def test_connections_are_kept_and_shared_by_threads(session: requests.Session) -> None:
-    """Threads that share a session get the answers to their own requests, and connections are reused."""
+    """When threads share a session, each thread gets the answers to its own requests. Connections are reused."""
 
     def echo(server: RawServer, connection: socket.socket) -> None:
         while request := server.read_request(connection):

@@ -54,8 +54,8 @@ def test_a_switch_answers_with_the_account(ops: Api) -> None:
 
 def test_a_test_says_whether_a_job_waits_for_it(ops: Api, client: Any, kit: LaneKit) -> None:
     """
-    The outcome of a test is `not_closed` for an open account. For a closed account, it is `testing` if a job waits,
-    else `no_job_waiting`.
+    The outcome of a test is `not_closed` for an open account. For a closed account, the outcome is `testing` if a job
+    waits, else `no_job_waiting`.
     """
     assert ops.post("/v1/accounts/main/test").json()["outcome"] == "not_closed"
     close(client, "main")
@@ -120,8 +120,8 @@ def test_a_dry_run_names_the_account(
     callers: Callers, client: Any, kit: LaneKit, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
     """
-    A dry run returns the account that would take the job, the price, and for each possible account why the job would
-    wait there.
+    A dry run returns the price and the account that would take the job. For each account of the tenant, the dry run
+    returns the reason for a wait.
     """
 
     def dry_run(tenant: str = "acme") -> dict[str, Any]:
@@ -163,8 +163,8 @@ def test_a_wait_is_estimated_over_all_accounts(
 
 def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
     """
-    Usage by account has the calls and their amount at the account's price. The key of a tenant without calls gets no
-    row.
+    Usage by account has the calls of each account and their amount at the account's price. A tenant without calls gets
+    no row.
     """
     kit.enqueue(kit.new("acme"))
     [job] = [record["id"] for record in ops.get("/v1/edits").json()["data"]]

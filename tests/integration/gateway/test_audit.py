@@ -1,4 +1,4 @@
-"""Tests of the audit log on each surface: a change adds one line, which says who changed what, and has no secret."""
+"""Tests of the audit log on each surface. Each change adds one line with the actor and the change, without secrets."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 def test_filters(callers: Callers, client: Any) -> None:
     """
-    Lines are filtered by action, actor, tenant and time. If a search stops at its bound, the page has a cursor that
-    continues the search.
+    Lines are filtered by action, actor, tenant and time. When a search ends at its bound, the next page continues the
+    search.
     """
     ops, log = callers("staff", "ops"), AuditLog(client)
     log.record(Actor("cli"), "bulk.cancel", "oldest")
@@ -173,8 +173,8 @@ def shown_actions(*options: str) -> list[str]:
 
 def test_a_line_says_nothing_else(client: Any) -> None:
     """
-    The log refuses unknown details, keeps 20 ids of a long list with their count, and limits the lines of a busy
-    producer.
+    An unknown detail raises ValueError. A line keeps 20 ids of a longer list, and the count of all ids. A producer
+    above its limit gets one line `audit.capped` in place of all further lines.
     """
     log = AuditLog(client)
     with pytest.raises(ValueError, match="expected some of"):

@@ -10,10 +10,7 @@ from retouch_producer.gateway.http.auth import KeyCache
 
 
 def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
-    """
-    While guessed keys occupy all turns for guesses, a known key that is no longer in the cache is looked up in a turn
-    of its tenant.
-    """
+    """A known key is found even after it left the cache, while guessed keys occupy all turns for unknown keys."""
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)
@@ -30,7 +27,7 @@ def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
 
 
 def test_a_revoked_key_is_forgotten(client: Any) -> None:
-    """A revoked key is refused once its two seconds in the cache are over, and is not kept in memory."""
+    """After a revoked key has left the cache, the key is refused, and the cache stores nothing about the key."""
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)

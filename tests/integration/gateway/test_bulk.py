@@ -49,7 +49,7 @@ def test_bulk_over_http(
     callers: Callers, edit_body: Callable[..., Any], module_worker: RunningWorker, client: Any
 ) -> None:
     """
-    A dry run changes nothing. A tenant starts, sees and lists its own runs; the run of another tenant is answered 404.
+    A dry run changes nothing. A tenant starts, sees and lists its own runs. The run of another tenant is answered 404.
     """
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")

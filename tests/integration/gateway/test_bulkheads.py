@@ -1,6 +1,6 @@
 """
-While a receiver, the image store or a host of pictures hangs, other requests do not wait: calls to each of the three
-have threads of their own.
+Calls to receivers, to the image store and to hosts of pictures have separate threads. While one of these hangs, other
+requests do not wait.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def answers(asked: list[Future[httpx.Response]], count: int) -> list[httpx.Respo
 
 def test_tests_of_a_hanging_receiver_stop_nobody(callers: Callers, client: Any, threads: ThreadPoolExecutor) -> None:
     """
-    While a receiver hangs, four of its sixty simultaneous tests wait and the others get Retry-After. Another tenant is
-    served.
+    When sixty tests of a hanging receiver come at once, four of them wait and the others are answered 429. Another
+    tenant is served.
     """
     api, other = callers("acme"), callers("globex")
     with RawServer(lambda server, connection: server.hold(connection)) as receiver:
@@ -102,7 +102,10 @@ def test_an_image_store_that_hangs_stops_images_alone(
 
 
 def release(pipe: Path, asked: list[Future[httpx.Response]]) -> None:
-    """End every blocked read of a named pipe, until all requests are answered. A read that begins now finds no file."""
+    """
+    End each blocked read of a named pipe, until all requests are answered. The pipe is renamed, so that a new read
+    finds no file.
+    """
     gone = pipe.rename(pipe.with_suffix(".gone"))
 
     def answered() -> bool:
@@ -116,8 +119,8 @@ def release(pipe: Path, asked: list[Future[httpx.Response]]) -> None:
 
 def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture: bytes) -> None:
     """
-    While a tenant has used up its share of memory, its capture of a picture waits. Another tenant's capture does not
-    wait.
+    When a tenant has used up its share of memory for captures, the tenant's next capture waits. A capture of another
+    tenant does not wait.
     """
     settings = Settings.load(dangerous_allow_private_networks=LOOPBACK[0], capture_memory_mb=200)
     blobs = open_blobs(tmp_path.as_uri(), settings.public_url, LinkSigner(client))
@@ -140,8 +143,8 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
 @pytest.mark.parametrize(("length", "asked_for"), [("Content-Length: 7\r\n", 7), ("", 1_000)])
 def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, length: str, asked_for: int) -> None:
     """
-    Before a body is read, memory is requested for the declared length, or for the maximum if none is declared. If the
-    request is refused, the download ends as a timeout.
+    Before a body is read, `admit` gets the declared length, or `max_bytes` without a declared length. If `admit`
+    refuses, the download ends as a timeout.
     """
     asked: list[int] = []
 
@@ -156,7 +159,7 @@ def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, leng
 
 
 def test_who_goes_away_keeps_its_turn_until_its_thread_is_free() -> None:
-    """A cancelled request counts against the share of its tenant until its thread has ended."""
+    """A cancelled request counts against the share of the tenant until the thread of the request ends."""
 
     async def run() -> None:
         bulkhead, hanging = Bulkhead("test", 4, 1, 0), threading.Event()

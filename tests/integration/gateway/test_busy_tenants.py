@@ -49,14 +49,17 @@ def gateway_url(running: tuple[str, Spoken]) -> str:
 
 @pytest.fixture
 def moved(callers: Callers) -> Api:
-    """Return a caller of a busy tenant; the second process has started and answers the caller's requests."""
+    """Return a caller of a busy tenant, after the second process has begun to answer this caller."""
     caller = callers("busy")
     assert eventually(lambda: is_moved(caller.get("/v1/edits?limit=1")))
     return caller
 
 
 def is_moved(answer: httpx.Response) -> bool:
-    """Return whether the second process gave this answer: its answers close the connection. The status must be 200."""
+    """
+    Return whether the second process gave this answer: such an answer has `Connection: close`. Fail the test if the
+    status is not 200.
+    """
     assert answer.status_code == 200, answer.text
     return bool(answer.headers.get("connection") == "close")
 
@@ -95,8 +98,8 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
 
 def test_every_kind_of_request_moves_whole(moved: Api, callers: Callers, edit_body: ParsedEdit) -> None:
     """
-    The second process answers large bodies, event streams, errors and unknown routes as the first process does. Metrics
-    count the answers of both processes together.
+    The second process answers large bodies, event streams, errors and unknown routes. `/metrics` counts the answers of
+    both processes.
     """
     edits = [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(200)]
     answer = moved.post("/v1/edits/batch", {"edits": edits})
@@ -123,7 +126,7 @@ def test_a_connection_may_be_used_again_and_again(moved: Api) -> None:
 
 def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gateway_url: str) -> None:
     """
-    Two requests come in one packet. The first answer is that of the first request, and at most one more answer follows.
+    When two requests come in one packet, the first answer is for the first request. At most one more answer follows.
     """
     host, port = gateway_url.removeprefix("http://").split(":")
     head = f"GET {{}} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n{{}}\r\n"
@@ -135,7 +138,7 @@ def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gatew
 
 
 def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
-    """A request whose HTTP headers arrive byte by byte moves to the gateway's second process, which answers it."""
+    """A request whose HTTP headers arrive byte by byte is answered by the second process."""
     host, port = gateway_url.removeprefix("http://").split(":")
     request = f"GET /v1/edits?limit=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n\r\n".encode()
     with socket.create_connection((host, int(port)), timeout=20) as connection:
@@ -150,7 +153,7 @@ def test_a_head_in_pieces_moves(moved: Api, gateway_url: str) -> None:
 
 def test_a_killed_second_process_costs_no_answer(moved: Api, running: tuple[str, Spoken]) -> None:
     """
-    If the second process is killed, the gateway logs its end and answers the busy tenant itself. Later it starts a new
+    When the second process is killed, the gateway logs this, answers the busy tenant itself, and later starts a new
     second process.
     """
     second = second_process_of(running[1])
@@ -183,7 +186,7 @@ def test_the_second_process_ends_with_the_gateway(
 
 
 def wait_for_second_process(callers: Callers, quiet: Api) -> None:
-    """Let unknown callers ask for long lists beside a tenant, until the second process has started and answers them."""
+    """Send requests of an unknown tenant for long lists, and requests of `quiet`, until the second process answers."""
 
     def answers() -> bool:
         quiet.get("/v1/edits?limit=1")
@@ -196,8 +199,8 @@ def test_the_first_large_requests_of_a_caller_move(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
     """
-    Long lists and large bodies of a caller with an unknown key move, while another tenant is active. Those of a caller
-    who is known and uses little stay.
+    While another tenant is active, long lists and large bodies of an unknown caller move. A long list of a known, quiet
+    caller does not move.
     """
     with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
         callers = Callers(url, client)
@@ -217,10 +220,7 @@ def test_the_first_large_requests_of_a_caller_move(
 def test_a_crowd_moves_though_its_key_was_never_seen(
     worker_environment: dict[str, str], client: Any, kind: str
 ) -> None:
-    """
-    Of 60 requests that a new tenant sends at once, the gateway serves only the first few, also if the key is in the
-    body.
-    """
+    """When 60 requests with an unseen key come at once, the second process answers more than half of them."""
     with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
         callers = Callers(url, client)
         quiet, crowd = callers("quiet"), callers("crowd")
@@ -240,7 +240,10 @@ def test_a_crowd_moves_though_its_key_was_never_seen(
 
 
 def request_of(crowd: Api, kind: str) -> tuple[str, str, str, dict[str, str]]:
-    """Return method, path, body and headers of a request with the key of `crowd` in a header or in the body."""
+    """
+    Return method, path, body and headers of a request. The key of `crowd` is in a header if `kind` is `bearer`, else in
+    the body.
+    """
     if kind == "bearer":
         return "GET", "/v1/edits?limit=1", "", {"Authorization": f"Bearer {crowd.secret}"}
     return "POST", "/api/v3/fetch/ed_none", json.dumps({"key": crowd.secret}), {"Content-Type": "application/json"}
@@ -249,7 +252,9 @@ def request_of(crowd: Api, kind: str) -> tuple[str, str, str, dict[str, str]]:
 def send(
     stack: ExitStack, url: str, count: int, method: str, path: str, body: str, headers: dict[str, str]
 ) -> list[HTTPConnection]:
-    """Send a request on each of `count` new connections without waiting for answers; the stack closes them."""
+    """
+    Send a request on each of `count` new connections, without waiting for answers. The stack closes the connections.
+    """
     address = url.removeprefix("http://")
     sent = [stack.enter_context(closing(HTTPConnection(address, timeout=90))) for _ in range(count)]
     for one in sent:
@@ -258,7 +263,10 @@ def send(
 
 
 def test_connections_wait_for_a_slow_second_process(moved: Api, running: tuple[str, Spoken], callers: Callers) -> None:
-    """While it takes no more, its tenants wait and others are served; once it goes on, every request is answered."""
+    """
+    While the second process stands still, requests of busy tenants wait, and other tenants are served. Later every
+    request is answered.
+    """
     second = second_process_of(running[1])
     assert second is not None
     os.kill(second, signal.SIGSTOP)
@@ -272,7 +280,7 @@ def test_connections_wait_for_a_slow_second_process(moved: Api, running: tuple[s
 
 
 def test_a_frozen_second_process_costs_seconds(moved: Api, running: tuple[str, Spoken]) -> None:
-    """Once it has reported nothing for three seconds, the gateway serves its tenants itself."""
+    """When the second process reports nothing for three seconds, the first process answers the busy tenants."""
     second = second_process_of(running[1])
     assert second is not None
     os.kill(second, signal.SIGSTOP)
@@ -284,7 +292,7 @@ def test_a_frozen_second_process_costs_seconds(moved: Api, running: tuple[str, S
 
 
 def stays(caller: Api) -> bool:
-    """Return whether the gateway itself answers this caller, within two seconds."""
+    """Return whether the first process answers this caller within two seconds."""
     try:
         return not is_moved(caller.get("/v1/edits?limit=1", timeout=2.0))
     except httpx.TimeoutException:

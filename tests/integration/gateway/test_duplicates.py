@@ -1,4 +1,6 @@
-"""Idempotency keys and shared duplicates: enqueue.lua decides which request gets a job of its own."""
+"""
+Tests of idempotency keys and shared duplicates: which request makes a job, and which request gets an existing job.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +86,7 @@ def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> N
 @pytest.mark.parametrize("end", ENDS)
 def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
     """
-    Once a job can yield no image, five equal edits make exactly one new job, and the key of each edit leads to the new
+    When a job can yield no image, five equal edits together make one new job. The key of each edit then returns the new
     job.
     """
     sharing.open(5, 0.0)
@@ -109,7 +111,7 @@ def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneK
 
 
 def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> None:
-    """A duplicate of a job that succeeded gets that job, even if the tenant's backlog is full."""
+    """A duplicate of a job that succeeded returns that job, even if the tenant's backlog is full."""
     sharing.open(1, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     sharing.finish(first.id, Succeed(IMAGE))
@@ -122,8 +124,8 @@ def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> No
 
 def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client: Any) -> None:
     """
-    An idempotency key is checked before duplicates. The key with the same request returns the job; with another request
-    it is a conflict.
+    If an idempotency key comes with another request, the result is a conflict, even if that request is a duplicate. The
+    first request with the key returns its job.
     """
     [first, other] = put(sharing, *equal(sharing, 1), sharing.new(share_key="other"))
     [conflict] = put(sharing, sharing.new(share_key="other", key="key 0", fingerprint="another"))
@@ -150,8 +152,7 @@ def test_a_tenant_that_shares_nothing_gets_every_job(kit: LaneKit) -> None:
 
 def test_a_question_puts_nothing_in(sharing: LaneKit, client: Any) -> None:
     """
-    A job without a spec is a look-up of its idempotency key. It returns the job of the key, and enqueues nothing for an
-    unknown key.
+    A job without a spec is not enqueued. The result is the job of the idempotency key, or `absent` for an unknown key.
     """
     [job] = equal(sharing, 1)
     question = job._replace(spec_json="")
@@ -178,8 +179,8 @@ def test_a_batch_after_a_cancelled_job_makes_one(api: Api, edit_body: Callable[.
 
 def test_ten_requests_after_a_cancelled_job_make_one(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    The only job of an edit was cancelled. Ten simultaneous requests for the same edit then make one new job, and the
-    key of each request returns it.
+    After the only job of an edit was cancelled, ten simultaneous requests for this edit make one new job. The key of
+    each request returns the new job.
     """
     first = api.post("/v1/edits", edit_body()).json()
     api.post(first["links"]["cancel"])

@@ -58,7 +58,7 @@ def test_a_key_is_remembered_when_its_picture_is_gone(
     api: Api, edit_body: Callable[..., Any], simulator: Simulator
 ) -> None:
     """
-    A request repeated with its key returns the first job. A request whose picture cannot be fetched is answered 422.
+    A request that is repeated with its key returns the first job. A request with a missing picture is answered 422.
     """
     body = edit_body(init_image=simulator.portrait_url + "?once")
     first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_named(api: Api, edit_body: Callable[..., Any], client:
 
 
 def test_bodies_that_are_none(api: Api) -> None:
-    """A body that is not JSON or not an object is answered 400, another type 415, and a body that is too large 413."""
+    """A body that is not a JSON object is answered 400, a body that is too large 413, and another media type 415."""
     headers = {"Content-Type": "application/json"}
     problem(api.post("/v1/edits", content=b"{", headers=headers), "malformed-body", 400)
     problem(api.post("/v1/edits", content=b"[" * 50_000, headers=headers), "malformed-body", 400)
@@ -116,9 +116,7 @@ def test_keys_are_needed_and_revoked(callers: Callers, client: Any, edit_body: C
 
 
 def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """
-    On every route, the job of another tenant is answered 404, as an unknown job is. A key of role ops sees the job.
-    """
+    """On every route, a job of another tenant is answered 404 like an unknown job. A key of role ops sees the job."""
     job = api.post("/v1/edits", edit_body()).json()
     stranger, ops = callers("globex"), callers("staff", "ops")
     unknown = problem(stranger.get("/v1/edits/ed_unknown"), "not-found", 404)
@@ -133,8 +131,8 @@ def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Calla
 
 def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    Pages return each of 25 jobs once, newest first, although all were enqueued at the same instant: of these, the ids
-    descend. A wrong filter is answered 422.
+    Pages return each of 25 jobs once. Jobs that were enqueued at the same instant are sorted by id, in descending
+    order. A wrong filter is answered 422.
     """
     items = api.post("/v1/edits/batch", {"edits": [edit_body(tags={"n": str(n % 3)}) for n in range(25)]}).json()[
         "items"
@@ -158,8 +156,8 @@ def test_pages_neither_skip_nor_repeat(api: Api, edit_body: Callable[..., Any]) 
 
 def test_a_batch_is_answered_item_by_item(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    In a batch, valid items are enqueued and invalid items are reported, in order. A repeated batch with the same key
-    adds no job.
+    A batch enqueues the valid items and reports the invalid items, in order. A repeated batch with the same key adds no
+    job.
     """
     body = {
         "edits": [edit_body(), edit_body(steps=99), 7, edit_body(tags={"n": "3"}), edit_body(init_image="ftp://x/y")]
@@ -190,7 +188,7 @@ def test_cancel_and_replay(api: Api, edit_body: Callable[..., Any]) -> None:
 
 
 def test_jobs_in_every_state_are_listed(callers: Callers, kit: LaneKit) -> None:
-    """Five jobs, which the test moved into five states without a worker, are all listed."""
+    """A list contains jobs in each of five states."""
     for decision in (Succeed(IMAGE), Fail("spam_filter", "no", retryable=True), Retry(60.0, "queue_full", "later")):
         job = kit.new()
         kit.enqueue(job)
@@ -221,7 +219,10 @@ def test_dry_run_enqueues_nothing(api: Api, edit_body: Callable[..., Any], clien
 
 
 def test_a_full_backlog_pushes_back(api: Api, edit_body: Callable[..., Any], client: Any) -> None:
-    """Beyond the tenant's backlog or budget the answer is 429, with the reason and when to retry."""
+    """
+    When the backlog is full or the budget is spent, the answer is 429 with the reason. A full backlog also sets
+    Retry-After.
+    """
     TenantStore(client).set_tenant("acme", backlog_limit=2, in_flight_limit=1)
     assert [api.post("/v1/edits", edit_body()).status_code for _ in range(3)] == [202, 202, 202]
     answer = api.post("/v1/edits", edit_body())
@@ -239,8 +240,8 @@ def test_duplicates_share_one_job(
     api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
 ) -> None:
     """
-    For a tenant that shares duplicates, edits with equal bytes, prompt and numbers are one job, whatever the URL. For
-    another tenant they are separate jobs.
+    If a tenant shares duplicates, edits with equal bytes, prompt and numbers are one job, even if the URLs differ. For
+    other tenants, equal edits are separate jobs.
     """
     assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
     TenantStore(client).set_tenant("globex", share_duplicates=True)

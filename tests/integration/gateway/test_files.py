@@ -83,7 +83,8 @@ def test_health(gateway: Gateway) -> None:
 
 def test_an_image_by_its_link(gateway: Gateway) -> None:
     """
-    A link returns the image with its media type. A browser may cache the image for ever and cannot run it as a page.
+    A link returns the image with its media type. A browser may cache the image for ever, and cannot run the image as a
+    page.
     """
     answer = gateway.ask(gateway.put(PNG))
     assert (answer.status, answer.body) == (200, PNG)
@@ -141,7 +142,7 @@ def test_files_are_read_only(gateway: Gateway) -> None:
 
 
 def test_the_pages_that_describe_it(gateway: Gateway) -> None:
-    """The gateway serves its OpenAPI 3.1 description, and a page that shows it."""
+    """The gateway serves its OpenAPI 3.1 description, and a page that shows the description."""
     assert json.loads(gateway.ask("/openapi.json").body)["openapi"].startswith("3.1")
     assert gateway.ask("/docs").status == 200
 

@@ -114,8 +114,8 @@ def trap() -> Iterator[RawServer]:
 
 def test_a_thousand_hostile_requests(callers: Callers, client: Any, trap: RawServer) -> None:
     """
-    Each hostile request is answered with the right problem, which repeats neither prompt nor URL. Only the one valid
-    request makes a job, and no private server is reached.
+    Each hostile request is answered with the right problem, without prompt or URL. Only the one valid request makes a
+    job, and no private server is reached.
     """
     api, stranger = callers("acme"), callers("globex")
     jpeg = {"Content-Type": "image/jpeg"}
@@ -195,7 +195,7 @@ def no_key(n: int, api: Api, _s: Api, good: Good, _job: str, _port: int) -> str:
 
 
 def test_many_slow_bodies_at_once(callers: Callers, gateway_url: str, client: Any) -> None:
-    """Forty requests whose bodies stop after one byte are answered 408. Meanwhile another request is served."""
+    """When forty bodies stop after one byte, these requests are answered 408. Meanwhile another request is served."""
     api = callers()
     host, port = gateway_url.removeprefix("http://").split(":")
     head = f"POST /v1/edits HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {api.secret}\r\n"

@@ -1,4 +1,6 @@
-"""The gateway's HTTP/1.1, byte by byte: it ignores offers to upgrade, and never reads a body as a request."""
+"""
+Tests of the gateway's HTTP/1.1 with raw bytes: offers to upgrade are ignored, and a body is never read as a request.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,9 @@ def gateway_url(running: tuple[str, Spoken]) -> str:
 @pytest.fixture
 def exchange(gateway_url: str) -> Exchange:
     """
-    Return a function that sends pieces of bytes on one connection. It returns the statuses of all answers until the
-    gateway closes the connection; a reset without an answer counts as 400.
+    Return a function that sends pieces of bytes on one connection, and reads until the gateway closes the connection.
+
+    The function returns the status of each answer, and 400 for a reset without an answer.
     """
     host, port = gateway_url.removeprefix("http://").split(":")
 
@@ -94,7 +97,7 @@ def test_habits_of_clients(
     habit: str, cut: str, api: Api, exchange: Exchange, edit_body: ParsedEdit, client: Any
 ) -> None:
     """
-    A request as JDK, curl, Go, .NET or a WebSocket client sends it makes one job, and the connection stays usable.
+    A request in the form of JDK, curl, Go, .NET or a WebSocket client makes one job, and the connection stays usable.
     """
     body = json.dumps(edit_body()).encode()
     head = habit.format(host=api.url[7:], secret=api.secret, length=len(body)).encode()
@@ -218,7 +221,10 @@ def test_thousands_of_offers_in_one_piece(exchange: Exchange, running: tuple[str
 def test_halves_of_surrogate_pairs(
     api: Api, callers: Callers, edit_body: ParsedEdit, client: Any, running: tuple[str, Spoken]
 ) -> None:
-    """Half of a surrogate pair in a name, value, tag or key is refused before any work, and not logged."""
+    """
+    A request with half of a surrogate pair in a name, value, tag or key is refused. No job is made, and no error is
+    logged.
+    """
     half = "\ud800"
     odd: list[dict[str, Any]] = [
         {half: 1},

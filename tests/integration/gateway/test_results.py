@@ -37,7 +37,7 @@ def done(api: Api, edit_body: Callable[..., Any]) -> dict[str, Any]:
 
 
 def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
-    """Read server-sent events to the end of the stream; return the id, name and data of each event."""
+    """Read server-sent events to the end of the stream. Return the id, name and data of each event."""
     messages = []
     for block in "".join(stream.iter_text()).split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
@@ -48,8 +48,8 @@ def messages_of(stream: Any) -> list[tuple[int, str, dict[str, Any]]]:
 
 def test_waiting_for_the_end(api: Api, edit_body: Callable[..., Any]) -> None:
     """
-    With `Prefer: wait` the answer is 200 with the finished job. `Preference-Applied` has the granted wait of at most 60
-    s.
+    With `Prefer: wait` the answer is 200 with the finished job. A longer wait is cut to 60 s, as `Preference-Applied`
+    shows.
     """
     answer = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=900"})
     assert answer.headers["preference-applied"] == "wait=60"
@@ -72,10 +72,7 @@ def test_image_and_thumbnail(api: Api, callers: Callers, done: dict[str, Any]) -
 
 
 def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, Any], client: Any) -> None:
-    """
-    A link without its signature needs an API key. A link with another expiry, signature or image is answered 403, and
-    so is a link whose expiry is past, even with the right signature.
-    """
+    """Without its signature, a link needs an API key. A link that was changed or has expired is answered 403."""
     nobody, link = callers.with_secret(), path_of(done["result"]["url"])
     bare, _, query = link.partition("?")
     problem(nobody.get(bare), "unauthorized", 401)
@@ -114,8 +111,8 @@ def test_one_picture_of_two_tenants(callers: Callers, edit_body: Callable[..., A
 
 def test_our_own_links_as_input_are_checked(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
     """
-    As input, a signed link of ours is accepted from every tenant, and a link without a signature only from the owner. A
-    changed or expired link is refused.
+    As input, a signed link of ours is accepted from every tenant. A link without a signature is accepted only from the
+    owner of the picture. A changed or expired link is refused.
     """
     acme, stranger = callers("acme"), callers("globex")
     link = acme.post("/v1/uploads", content=PHOTO.read_bytes(), headers=JPEG).json()["url"]
@@ -156,7 +153,7 @@ def test_several_images_of_one_job(api: Api, callers: Callers, edit_body: Callab
 
 
 def test_the_drop_in_lists_several_images(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """For several images, `output` is a list of links; for one image it is one link, as in the endpoint's answers."""
+    """For one image, `output` of the drop-in is one link. For several images, `output` is a list of links."""
     one = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body()}).json()
     several = api.post("/api/v5/pix2pix", {"key": api.secret, **edit_body(samples=2)}).json()
     assert one["output"].startswith("http")
@@ -257,7 +254,7 @@ def test_the_feed_waits_for_news(api: Api, callers: Callers, edit_body: Callable
 
 def test_jobs_are_read_by_their_ids(api: Api, callers: Callers, edit_body: Callable[..., Any], done: Any) -> None:
     """
-    A list by ids has the tenant's jobs in the order of the ids. It leaves out unknown ids and jobs of other tenants.
+    A list by ids has the tenant's jobs in the order of the ids. Unknown ids and jobs of other tenants are left out.
     """
     foreign = callers("globex").post("/v1/edits", edit_body(prompt="make it autumn")).json()
     other = api.post("/v1/edits", edit_body(prompt="make it spring")).json()
@@ -283,8 +280,8 @@ def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, An
 
 def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Callable[..., Any], sink: Sink) -> None:
     """
-    A receiver gets the final event of every job. Its deliveries can be listed and read. They are sent again one by one,
-    or all since an instant.
+    A receiver of every job gets the final event of a job. The delivery can be listed, read and sent again, alone or
+    with all deliveries since an instant.
     """
     made = api.post("/v1/receivers", {"url": sink.url + "/all"})
     assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")
@@ -312,8 +309,8 @@ def test_what_cannot_be_sent_again_says_so(
     api: Api, client: Any, done: dict[str, Any], edit_body: Callable[..., Any], sink: Sink
 ) -> None:
     """
-    If the job of a delivery is no longer on record, a redelivery of it is answered 409. A redelivery of all events of a
-    receiver counts this delivery as `gone`.
+    When the record of a job is gone, a redelivery of the job's delivery is answered 409. A redelivery of all events
+    counts this delivery as `gone`.
     """
     receiver = api.post("/v1/receivers", {"url": sink.url + "/all"}).json()["id"]
     job = api.post("/v1/edits", edit_body(), headers={"Prefer": "wait=15"}).json()["id"]

@@ -1,6 +1,4 @@
-"""
-When a key is revoked or its record is deleted, its open streams, feeds and waits end. Requests of other keys go on.
-"""
+"""When a key is revoked or deleted, the open requests with this key end, and requests with other keys go on."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ def by_erasure(client: Any, api: Api) -> None:
 
 
 class Open:
-    """A request that runs in a thread: its status, the text that it has received, and whether it is over."""
+    """A request in a thread, with its `status`, the `text` that was received so far, and `is_over`."""
 
     def __init__(self, send: Callable[[Open], None]) -> None:
         self.status, self.text, self.is_over = 0, "", False
@@ -66,7 +64,10 @@ def wait_of(ask: Callable[[], httpx.Response]) -> Open:
 
 
 def opened_by(api: Api, job: str, edit_body: Callable[..., Any]) -> dict[str, Open]:
-    """Open three requests with the caller's key; return them by name: `stream`, `feed` and `wait` (for a new job)."""
+    """
+    Open three requests with the caller's key, and return them by name. `stream` follows `job`, `feed` waits for events,
+    and `wait` waits for a new job.
+    """
     return {
         "stream": stream_of(api, job),
         "feed": wait_of(lambda: api.get("/v1/events?after=latest", headers={"Prefer": "wait=18"})),
@@ -87,8 +88,8 @@ def test_what_is_open_ends_with_its_key(
     revoke: Revoke, paused: Any, callers: Callers, client: Any, edit_body: Callable[..., Any]
 ) -> None:
     """
-    When a key is revoked, its stream ends, and its feed and its wait are answered 401. Requests of another tenant stay
-    open.
+    When a key is revoked or deleted, streams with the key end, and waiting requests with the key are answered 401.
+    Requests of another tenant stay open.
     """
     ours, theirs = callers("acme"), callers("globex")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for api in (ours, theirs)]
@@ -111,7 +112,7 @@ def test_what_is_open_ends_with_its_key(
 def test_a_drop_in_call_that_waits_ends_with_its_key(
     paused: Any, callers: Callers, client: Any, simulator: Any
 ) -> None:
-    """A waiting call of the drop-in gets 401 once its key is revoked, and its job goes on."""
+    """When its key is revoked, a waiting call of the drop-in is answered 401. The job goes on."""
     api = callers("acme")
     body = {"key": api.secret, "prompt": "make it winter", "init_image": simulator.portrait_url}
     waiting = wait_of(lambda: callers.with_secret().post("/api/v5/pix2pix", body))

@@ -45,8 +45,8 @@ def test_each_route_that_changes_something_is_in_the_table() -> None:
 @pytest.fixture
 def keys_of(callers: Callers, client: Any) -> Callable[[str], Api]:
     """
-    Return a function from a role to a caller with a key of this role. The caller `none` has no key; the key of the
-    caller `revoked` was revoked.
+    Return a function from a role to a caller. The caller for `none` has no key, and the caller for `revoked` has a
+    revoked key.
     """
 
     def caller(role: str) -> Api:
@@ -65,9 +65,7 @@ def keys_of(callers: Callers, client: Any) -> Callable[[str], Api]:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("site", SITES)
 def test_every_change_for_every_role_and_site(keys_of: Callable[[str], Api], role: str, site: str) -> None:
-    """
-    A change is allowed exactly if the key is valid, the table names its role, and the request is not from another site.
-    """
+    """A change is allowed exactly if the table names the role of the key, and the request is not from another site."""
     api, is_foreign = keys_of(role), "cross" in site or site == "same site"
     for method, path in unsafe_routes():
         body = {"key": api.secret, "prompt": "x", "init_image": "nowhere"} if path.startswith(DROP_IN) else {}

@@ -29,8 +29,8 @@ def worked(kit: LaneKit, callers: Callers) -> Iterator[LaneKit]:
 
 def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
     """
-    A key of role producer gets the numbers of its tenant. A key of role ops gets the numbers of all tenants. A producer
-    gets no rows by account.
+    A key of role producer gets the numbers of its tenant, and no rows by account. A key of role ops gets the numbers of
+    all tenants.
     """
     acme, globex, ops = callers("acme"), callers("globex"), callers("staff", "ops")
     answer = acme.get("/v1/stats", params={"by": "tenant"}).json()
@@ -50,7 +50,7 @@ def test_each_key_sees_its_own(worked: LaneKit, callers: Callers) -> None:
 
 
 def test_since_narrows_the_range(worked: LaneKit, callers: Callers, client: Any) -> None:
-    """Jobs that were enqueued before `since` are not counted; by default, `since` is an hour ago."""
+    """Jobs that were enqueued before `since` are not counted. By default, `since` is an hour ago."""
     age_minutes(client, 90)
     ops = callers("staff", "ops")
     assert ops.get("/v1/stats").json()["total"]["enqueued"] == 0

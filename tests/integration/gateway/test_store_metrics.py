@@ -1,4 +1,4 @@
-"""`/metrics/store`: each gateway has the same numbers as `retouch stats`, with bounded labels and without ids."""
+"""Tests of `/metrics/store`: each gateway returns the same numbers, labels are bounded, and no label is an id."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gateways(worker_environment: dict[str, str]) -> Iterator[list[str]]:
 
 
 def scraped(url: str, client: Any, path: str = "/metrics/store") -> Samples:
-    """Return all samples of one gateway at `path`: each value by its name and labels."""
+    """Return the samples of one gateway at `path`, as a map from name and labels to the value."""
     api = Api(url, TenantStore(client).create_key("staff", "ops", "test")[1])
     try:
         text = api.get(path).text
@@ -49,7 +49,7 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def test_each_gateway_has_the_same_numbers(gateways: list[str], kit: LaneKit, client: Any) -> None:
     """
-    Three gateways return the same numbers, before and after minutes are rolled up. The numbers equal those of the
+    Three gateways return the same numbers, before and after minutes are rolled up. The number of calls equals that of
     history.
     """
     kit.open(5, 0.0)
@@ -87,7 +87,8 @@ def test_what_may_fire_begins_at_zero(gateways: list[str], client: Any) -> None:
 
 def test_labels_are_bounded_and_hold_no_ids(gateways: list[str], kit: LaneKit, client: Any) -> None:
     """
-    At most 50 tenants are labels, and no label is an id, an address or a tag. Names of durations end in their unit.
+    At most 50 tenants are labels, and no label has an id, an address or a tag. The name of each duration ends in a
+    unit.
     """
     kit.fail_delivery("acme", "https://planted.example/hook", DeliveryOutcome(503, ""))
     for number in range(TENANTS_MOST + 20):
@@ -111,10 +112,7 @@ def test_process_numbers_are_apart(gateways: list[str], client: Any) -> None:
 
 
 def test_gauges_of_ages_and_budgets(kit: LaneKit, client: Any) -> None:
-    """
-    The age of the oldest waiting job grows with the time since its enqueueing. Reserved calls reduce what is left of a
-    budget.
-    """
+    """The gauge of the oldest waiting job grows with the job's age. A reserved call reduces the rest of the budget."""
     kit.open(2, 0.0)
     Ledger(client).set_limits("acme", budget=2)
     Ledger(client).set_limits("zeta", budget=5)

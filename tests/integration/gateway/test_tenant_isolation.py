@@ -11,7 +11,7 @@ from tests.store_access import store_access
 
 
 def test_a_job_overtakes_another_tenants_thousand(queue: EditQueue) -> None:
-    """A job that arrives after a thousand jobs of another tenant is enqueued after fewer than two hundred of them."""
+    """A job that arrives after a thousand jobs of another tenant is among the first two hundred that are enqueued."""
     kit, connections = LaneKit(store_access(queue).client), store_access(queue)
     batcher = EnqueueBatcher(connections.jobs, connections.publisher)
     finished: list[str] = []

@@ -56,9 +56,7 @@ def test_uploads_that_are_none(api: Api, callers: Callers) -> None:
 
 
 def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], client: Any) -> None:
-    """
-    After a wrong upload, the log has no warning of the form parser, since its warnings repeat the content of a form.
-    """
+    """When an upload with an invalid form is refused, the log contains nothing of the form."""
     with running_gateway(worker_environment) as (url, running):
         callers = Callers(url, client)
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
@@ -71,8 +69,8 @@ def test_nothing_of_an_upload_is_logged(worker_environment: dict[str, str], clie
 
 def test_receivers_from_first_to_last(api: Api, callers: Callers, sink: Sink) -> None:
     """
-    A receiver is added, tested, rotated, disabled, enabled and removed. Its secret is returned only when it is made or
-    rotated. Other tenants get 404.
+    A receiver is added, tested, rotated, disabled, enabled and removed. The secret is returned only when the receiver
+    is added or rotated. Other tenants get 404.
     """
     added = api.post("/v1/receivers", {"url": sink.url, "events": ["edit.failed"]}).json()
     own = f"/v1/receivers/{added['id']}"
@@ -130,8 +128,8 @@ def test_receivers_that_are_refused(api: Api) -> None:
 
 def test_the_switch_is_for_ops(api: Api, callers: Callers, edit_body: Callable[..., Any]) -> None:
     """
-    Only role ops can pause. While the lane is paused, a new job waits, and the status of each tenant counts its own
-    waiting jobs.
+    Only role ops can pause a lane. While the lane is paused, a new job waits, and a tenant's status counts only the
+    tenant's own jobs.
     """
     problem(api.post("/v1/pause"), "forbidden", 403)
     ops = callers("staff", "ops")
@@ -157,8 +155,8 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
 
 def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
     """
-    If a receiver fails, the receiver and the status say why, and since when. Its tenant and ops see this; the status of
-    another tenant does not show it.
+    When a receiver fails, the receiver's tenant and ops see the failures in the status. Another tenant does not see
+    them.
     """
     receiver = LaneKit(client).fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
     failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]

@@ -55,7 +55,9 @@ def flower(broker: ValkeyServer | str, **more: str) -> Iterator[tuple[Spoken, in
 
 
 def test_the_api_is_never_open(broker: ValkeyServer) -> None:
-    """Flower's own option for an open API is set: pages are open, but each API request without a password gets 401."""
+    """
+    Even if an option of Flower opens the API, each API request without a password is answered 401. Pages are open.
+    """
     with flower(broker, FLOWER_UNAUTHENTICATED_API="true") as (_, port):
         assert status(port, "/workers") == 200
         for method, path in (
@@ -67,10 +69,7 @@ def test_the_api_is_never_open(broker: ValkeyServer) -> None:
 
 
 def test_a_password_closes_the_pages(broker: ValkeyServer) -> None:
-    """
-    With RETOUCH_FLOWER_BASIC_AUTH the pages need the password. The password is neither in the log nor in the command
-    line that `ps` shows.
-    """
+    """With RETOUCH_FLOWER_BASIC_AUTH the pages need the password. Neither the log nor `ps` shows the password."""
     with flower(broker, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (running, port):
         assert status(port, "/workers") == 401
         assert status(port, "/workers", password="wrong") == 401
@@ -92,8 +91,8 @@ def body(port: int, path: str) -> str:
 
 def test_it_only_shows_unless_asked_otherwise(broker: ValkeyServer) -> None:
     """
-    By default Flower refuses to end a task or a worker, even with the password; RETOUCH_FLOWER_READ_ONLY=false allows
-    it.
+    Flower refuses to end a task or a worker, even with the password. With RETOUCH_FLOWER_READ_ONLY=false, Flower ends a
+    task.
     """
     control = "/api/task/revoke/ed_1-2?terminate=true"
     with flower(broker, RETOUCH_FLOWER_BASIC_AUTH=f"me:{PASSWORD}") as (_, port):
@@ -107,8 +106,8 @@ def test_a_failed_job_looks_failed(
     queue: EditQueue, redis_url: str, simulator: Simulator, worker: Callable[..., RunningWorker], client: Any
 ) -> None:
     """
-    Flower shows the task of a failed job as a failure, and the worker logs no traceback. The task of a job that
-    succeeds is a success, and so is the task of a duplicate message. The page of a task links to its job.
+    Flower shows a failure only for the task in which the job failed, and links this task to the job. The worker logs no
+    traceback.
     """
     running = worker("-E")
     with flower(

@@ -47,7 +47,9 @@ def group(lines: list[str]) -> Iterator[Group]:
 
 
 def test_a_dead_child_is_started_again_at_once(group: Group, lines: list[str]) -> None:
-    """A child that has run for a minute is restarted with a new pid, and one line says how it died."""
+    """
+    When a child is killed after a minute, it is restarted at once with a new pid. The log has one line about its death.
+    """
     group.start(Program("idle", IDLE))
     first = group.pids["idle"]
     group.children[0].started_at -= 60
@@ -94,7 +96,7 @@ def test_output_of_children_is_one_log(group: Group, lines: list[str]) -> None:
 
 
 def test_signals_stop_all_once() -> None:
-    """SIGTERM to the parent stops the children in the reverse order of their start; the parent exits with 0."""
+    """SIGTERM to the parent stops the children in the reverse order of their start. The parent exits with 0."""
     code = """
 import sys; from retouch_ops.processes import Group, Program
 child = "import signal, sys; signal.pthread_sigmask(signal.SIG_BLOCK, [15]); print(sys.argv[1], 'runs', flush=True); "
@@ -119,7 +121,7 @@ with group.counting_signals():
 
 @pytest.mark.parametrize("way", ["replace_process", "watch"])
 def test_a_tied_command_dies_with_its_parent(way: str) -> None:
-    """After kill -9 of its parent a command dies: the kernel ends it on Linux, a watching process elsewhere."""
+    """When the parent of a command is killed, the command ends too, with each of the two ways to watch the parent."""
     tied = f"""
 import os, subprocess, sys; sys.path.insert(0, {str(Path(parent_death.__file__).parent)!r})
 run = "import sys; sys.path.insert(0, sys.argv[1]); import parent_death; "
@@ -140,7 +142,7 @@ subprocess.Popen([sys.executable, "-c", run, sys.path[0], str(os.getpid())]).wai
 
 
 def test_a_command_is_not_started_for_a_dead_parent() -> None:
-    """A command does not start if its parent died before the kernel could watch it."""
+    """A command does not start if its parent is already dead."""
     ran = subprocess.run(
         [sys.executable, "-I", "-S", parent_death.__file__, "1999999", "9", sys.executable, "-c", "print('ran')"],
         capture_output=True,
@@ -165,7 +167,8 @@ with group.counting_signals():
 
 def test_a_closed_terminal_ends_all() -> None:
     """
-    The parent goes on after a SIGHUP that was sent by hand; the end of its terminal ends the parent and its children.
+    When the terminal of the parent is closed, the parent and its children end. A SIGHUP that was sent by hand ends
+    nothing.
     """
     ours, theirs = os.openpty()
     command = [sys.executable, "-c", PARENT_OF_A_SLEEPER, str(theirs)]

@@ -1,4 +1,6 @@
-"""`retouch up` as a user runs it: ready line, discovery by other commands, one stack for each folder, clean stop."""
+"""
+Tests of `retouch up` as a user runs it: ready line, one stack for each folder, use by other commands, and shutdown.
+"""
 
 from __future__ import annotations
 
@@ -58,8 +60,8 @@ def test_the_ready_line_names_every_address(stack: Spoken, folder: Path) -> None
 
 def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
     """
-    The ready line shows the API key that is stored in the state folder. Only the owner of that file can read it, and
-    the gateway accepts the key.
+    The ready line shows the API key of the state folder, and the gateway accepts this key. Only the owner of the key
+    file can read the file.
     """
     kept = folder / "var/state/api_key"
     key = kept.read_text().strip()
@@ -73,9 +75,7 @@ def test_the_api_key_is_kept_and_works(stack: Spoken, folder: Path) -> None:
 
 
 def test_the_console_link_signs_in_once(stack: Spoken, folder: Path) -> None:
-    """
-    The line after the ready line has the address of a page with a button that signs in; a second sign-in gets 403.
-    """
+    """The line after the ready line has a link that signs in. A second sign-in with this link is answered 403."""
     gateway = record(folder)["gateway_url"]
     address = stack.wait_for("retouch | console http").split()[3]
     assert address.startswith(f"{gateway}/console/enter/")
@@ -98,7 +98,7 @@ def test_redis_is_durable(stack: Spoken, folder: Path) -> None:
 
 
 def test_it_says_what_it_allows(stack: Spoken) -> None:
-    """The log says that only jobs of this stack may use loopback addresses."""
+    """The log shows that this stack allows loopback addresses for its jobs."""
     assert "127.0.0.0/8,::1/128" in stack.wait_for("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS")
 
 
@@ -117,8 +117,8 @@ def test_other_commands_find_it(stack: Spoken, folder: Path) -> None:
 
 def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
     """
-    `retouch settings --export` prints settings; a program that has them enqueues in this stack. In a folder without a
-    running stack the command exits with 2.
+    With the settings that `retouch settings --export` prints, a program enqueues in this stack. In a folder without a
+    running stack, the command exits with 2.
     """
     program = (
         "from retouch import Edit, EditQueue; import os;"
@@ -137,8 +137,8 @@ def test_own_programs_find_it(stack: Spoken, folder: Path) -> None:
 
 def test_a_second_one_refuses(stack: Spoken, folder: Path) -> None:
     """
-    A second `retouch up` in the same folder prints the process and the address of the first, and exits with 2. It
-    changes nothing.
+    In the same folder, a second `retouch up` prints the process and address of the running stack, and exits with 2. The
+    running stack does not change.
     """
     before = record(folder)
     second = retouch("up", "--fresh", folder=folder)
@@ -175,7 +175,9 @@ def test_a_state_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
-    """kill -9 of the parent ends every part; the data is kept, and the next start uses the same ports."""
+    """
+    When the parent is killed with kill -9, every part ends. The data is kept, and the next start uses the same ports.
+    """
     with run_retouch("up", folder=tmp_path) as first:
         first.wait_for("retouch | ready in")
         known = record(tmp_path)
@@ -197,8 +199,8 @@ def test_no_orphan_after_a_kill(tmp_path: Path) -> None:
 
 def test_no_secret_is_on_record(tmp_path: Path, simulator: Simulator) -> None:
     """
-    The worker calls the endpoint with the key of the settings. Neither the state folder, with the data of Redis and
-    stack.json, nor the output of the stack contains the key.
+    The worker calls the endpoint with the key of the settings. No file of the state folder and no line of the output
+    contains this key.
     """
     simulator.settings(keys=[ENDPOINT_KEY])
     endpoint = {"RETOUCH_PIX2PIX_URL": simulator.pix2pix_url, "RETOUCH_PIX2PIX_FETCH_URL": simulator.fetch_url}

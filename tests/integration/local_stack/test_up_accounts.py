@@ -1,4 +1,7 @@
-"""`retouch up --accounts N`: each account has a simulator; the ready line and other commands show the accounts."""
+"""
+Tests of `retouch up --accounts N`: each account has a simulator, and the ready line and other commands show the
+accounts.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,7 @@ def record(folder: Path) -> dict[str, Any]:
 
 def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
     """
-    The ready line has the id of each account and the address of its simulator. The three simulators allow 5, 10 and 15
+    The ready line has the id and the simulator's address for each account. The three simulators allow 5, 10 and 15
     requests in flight.
     """
     accounts = record(folder)["accounts"]
@@ -62,9 +65,7 @@ def test_the_ready_line_names_each_account(ready: str, folder: Path) -> None:
 
 
 def test_keys_are_in_files_of_their_own(ready: str, folder: Path) -> None:
-    """
-    No key is in the accounts file, in stack.json or in the ready line; each key file is readable by its owner only.
-    """
+    """The accounts file, stack.json and the ready line contain no key. Each key file can be read by its owner only."""
     state = folder / "var/state"
     text = (state / "accounts.toml").read_text()
     assert list(tomllib.loads(text)["accounts"]) == IDS
@@ -85,7 +86,7 @@ def test_other_commands_find_the_accounts_file(ready: str, folder: Path) -> None
 @pytest.mark.parametrize("name", ["RETOUCH_PIX2PIX_KEY", "RETOUCH_ACCOUNTS"])
 def test_simulators_do_not_mix_with_real_accounts(tmp_path: Path, name: str) -> None:
     """
-    If a real key or a real accounts file is set, `--accounts` is a usage error: no process starts, and no folder is
+    If a real key or a real accounts file is set, `--accounts` is a usage error. No process starts, and no folder is
     created.
     """
     ended = retouch("up", "--accounts", "2", folder=tmp_path, environment={name: "a-real-one"})

@@ -45,8 +45,7 @@ def children(parent: int) -> list[int]:
 
 def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str]) -> None:
     """
-    After kill -9 of a worker process, a new process gets its name, and `retouch doctor` reports both as serving the
-    lane.
+    When a worker process is killed, a new process gets its name. `retouch doctor` then lists both workers of the lane.
     """
     before = children(workers.process.pid)
     os.kill(before[0], signal.SIGKILL)
@@ -61,7 +60,7 @@ def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str
 
 
 def test_one_signal_stops_all(workers: Spoken) -> None:
-    """SIGTERM to the parent drains every process; the parent exits with 0, and no process is left."""
+    """SIGTERM to the parent drains and ends every process. The parent exits with 0."""
     pids = children(workers.process.pid)
     assert workers.end(signal.SIGTERM) == 0
     assert len(pids) == 2
@@ -85,7 +84,10 @@ def test_every_line_is_json_and_the_key_in_none(workers: Spoken) -> None:
 
 
 def test_a_worker_waits_for_redis_and_says_so(environment: dict[str, str], tmp_path: Path) -> None:
-    """A worker that cannot reach Redis logs store_away at once; SIGTERM still ends it in time, with exit code 0."""
+    """
+    A worker that cannot reach Redis logs `store_away` at once. SIGTERM still ends this worker in time, with exit code
+    0.
+    """
     nowhere = {**environment, "RETOUCH_REDIS_URL": "redis://127.0.0.1:1/0"}
     with run_retouch("worker", "--lanes", "edits", folder=tmp_path, environment=nowhere) as running:
         entry = json.loads(running.wait_for("store_away"))
@@ -103,14 +105,14 @@ def test_the_key_is_on_no_command_line(environment: dict[str, str]) -> None:
 
 
 def test_the_grace_covers_a_call_in_flight() -> None:
-    """The grace period of a worker is the time limit of an endpoint call plus the time for storing the result."""
+    """The grace period of a worker is `pix2pix_timeout_s` plus the time for storing the result."""
     settings = Settings.load(pix2pix_timeout_s=42)
     (program,) = worker_programs(settings, ["edits"], name="w", concurrency=1, processes=1)
     assert program.grace_s == 42 + GRACE_BEYOND_CALL_S
 
 
 def test_lanes_are_read_from_text() -> None:
-    """`parse_lanes` returns lanes in a fixed order; its error for an unknown lane has the names of all lanes."""
+    """`parse_lanes` returns lanes in a fixed order. For an unknown lane, the error has the names of all lanes."""
     assert parse_lanes(" deliveries, edits") == ("edits", "deliveries")
     for wrong in ("", ",", "edits,nothing"):
         with pytest.raises(WrongLanes, match="expected some of edits, deliveries"):
@@ -118,7 +120,7 @@ def test_lanes_are_read_from_text() -> None:
 
 
 def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path: Path) -> None:
-    """SIGHUP to the parent makes each worker process read the accounts file again; no process ends."""
+    """When the parent gets SIGHUP, each worker process reads the accounts file again, and no process ends."""
     (tmp_path / "main.key").write_text(KEY)
     (tmp_path / "accounts.toml").write_text('[accounts.main]\nkey_file = "main.key"\n')
     arguments = ("--lanes", "edits", "--concurrency", "2", "--processes", "2", "--name", "h")
@@ -143,10 +145,7 @@ def test_a_hang_up_goes_on_to_the_workers(environment: dict[str, str], tmp_path:
 def test_accounts_that_cannot_be_used_start_nothing(
     environment: dict[str, str], tmp_path: Path, content: str, words: str
 ) -> None:
-    """
-    If the accounts file is invalid, or has no key that this machine can read, the command prints the error and exits
-    with 2.
-    """
+    """When the accounts file is invalid, or no key can be read, the command prints the error and exits with 2."""
     (tmp_path / "accounts.toml").write_text(content)
     answer = retouch(
         "worker", "--lanes", "edits", folder=tmp_path, environment={**environment, "RETOUCH_ACCOUNTS": "accounts.toml"}

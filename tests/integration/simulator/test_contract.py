@@ -1,4 +1,4 @@
-"""The simulator has the endpoint's contract over real HTTP: answers, checks, cap, fetches, links, books."""
+"""Tests of the simulator over real HTTP: answers, checks of requests, cap, fetches, links and books."""
 
 from __future__ import annotations
 
@@ -53,7 +53,9 @@ def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None
 
 
 def test_v6_answers_in_its_own_shape(simulator: Simulator) -> None:
-    """The v6 path answers with a list of outputs and with proxy_links; its answer `processing` has future_links."""
+    """
+    The v6 path returns a list of outputs and `proxy_links`. While an edit is processing, the answer has `future_links`.
+    """
     answer = post(simulator, path=V6).json()
     assert isinstance(answer["output"], list)
     assert requests.get(answer["proxy_links"][0], timeout=10).headers["Content-Type"] == "image/png"
@@ -97,7 +99,10 @@ def test_an_init_image_that_is_too_large_is_not_fetched(simulator: Simulator) ->
 
 
 def test_the_spam_filter_refuses_the_same_body_for_a_while(simulator: Simulator) -> None:
-    """A body that is sent again within spam_filter_s is refused with a tip; later, or with a change, it is accepted."""
+    """
+    A body that is repeated within `spam_filter_s` is refused with a tip. After this time, or with a change, the body is
+    accepted.
+    """
     simulator.settings(spam_filter_s=30)
     assert post(simulator).json()["status"] == "success"
     refused = post(simulator).json()
@@ -125,7 +130,7 @@ def test_the_cap_holds_with_a_queue_full_answer(simulator: Simulator) -> None:
 
 
 def test_a_change_of_the_latency_applies_to_requests_in_flight(simulator: Simulator) -> None:
-    """A request waits while the latency is an hour, and is answered as soon as the latency is zero, or by a reset."""
+    """When a latency of an hour is changed to zero or reset, a waiting request is answered at once."""
     for release in (lambda: simulator.settings(latency_s=0), simulator.reset):
         simulator.settings(latency_s=3_600, spam_filter_s=0)
         with ThreadPoolExecutor(1) as pool:
@@ -147,8 +152,8 @@ def test_the_cap_is_per_key_and_its_status_can_be_200(simulator: Simulator) -> N
 
 def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
     """
-    The answer for an edit that is being processed has eta, id and fetch_result. The edit is in flight until it is done;
-    after that a fetch returns the picture.
+    The answer `processing` has `eta`, `id` and `fetch_result`. A fetch of the finished edit returns the picture, and
+    the edit is no longer in flight.
     """
     simulator.settings(processing_s=2, eta_s=12)
     simulator.faults(next=[{"kind": "processing"}])
@@ -165,7 +170,10 @@ def test_processing_is_in_flight_until_done(simulator: Simulator) -> None:
 
 
 def test_fetch_of_strange_ids_and_keys(simulator: Simulator) -> None:
-    """An unknown id is not found, a fresh id can be unknown at first, and a wrong key is refused."""
+    """
+    A fetch of an unknown id or with a wrong key is refused. With `fetch_unknown_s`, a fetch of a new id is refused at
+    first.
+    """
     assert fetch(f"{simulator.fetch_url}/1")["message"] == "Request not found"
     assert fetch(f"{simulator.fetch_url}/1", key="")["message"] == "Invalid Api Key"
     simulator.settings(fetch_unknown_s=600, processing_s=0)
@@ -179,7 +187,7 @@ def test_fetch_of_strange_ids_and_keys(simulator: Simulator) -> None:
 @pytest.mark.parametrize(("early", "status"), [("404", 404), ("html", 200)])
 def test_a_link_read_too_early_is_no_picture(simulator: Simulator, early: str, status: int) -> None:
     """
-    A fresh link answers with an HTML page and status 404 or 200, as configured; later the same link returns the
+    A link that is read too early returns an HTML page with status 404 or 200, as configured. Later the link returns the
     picture.
     """
     simulator.settings(output_delay_s=600, output_early=early)
@@ -200,8 +208,8 @@ def test_a_link_expires(simulator: Simulator) -> None:
 
 def test_one_request_can_have_another_output(simulator: Simulator) -> None:
     """
-    A scripted output kind applies to one request: the link of this request returns the unchanged input, and the link of
-    the next request returns the edit.
+    With a scripted output kind, the link of one request returns the unchanged input. The link of the next request
+    returns the edit.
     """
     simulator.faults(next=[{"output_kind": "same_as_input"}])
     same, edited = (
@@ -224,7 +232,7 @@ def test_links_of_two_requests_differ_and_are_stable(simulator: Simulator) -> No
 
 
 def test_every_answer_says_what_it_is(simulator: Simulator) -> None:
-    """Pages, errors, links and control answers carry the simulator's header; HTML pages carry its banner."""
+    """Pages, errors, links and control answers have the simulator's header. HTML pages have the simulator's banner."""
     link = post(simulator).json()["output"]
     paths = ["/", "/healthz", "/nothing", "/generations/nothing.png", "/control/books", "/control/settings"]
     for url in [link, simulator.portrait_url, *(simulator.url + path for path in paths)]:
@@ -235,7 +243,7 @@ def test_every_answer_says_what_it_is(simulator: Simulator) -> None:
 
 
 def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) -> None:
-    """A prompt with markup is shown as text; the page, the books and the settings contain no key."""
+    """A prompt with markup is shown as text. The page, the books and the settings contain no key."""
     simulator.settings(keys=["sk-planted"])
     post(simulator, "<script>alert(1)</script> [[order-17]]")
     page = requests.get(simulator.url, timeout=10).text
@@ -248,8 +256,8 @@ def test_the_page_shows_prompts_escaped_and_never_a_key(simulator: Simulator) ->
 
 def test_control_calls_refuse_what_they_do_not_know(simulator: Simulator) -> None:
     """
-    A control call with an unknown setting, fault or reset option gets 400 with the known names. Invalid JSON also gets
-    400. No setting changes.
+    A control call with an unknown name is answered 400 with the known names. Invalid JSON is answered 400 too. No
+    setting changes.
     """
     before = requests.get(f"{simulator.url}/control/settings", timeout=10).json()
     for path, sent, words in [
@@ -280,8 +288,8 @@ def test_reset_starts_new_books_and_can_keep_settings(simulator: Simulator) -> N
 
 def test_samples_are_pictures_of_their_own(simulator: Simulator) -> None:
     """
-    A request with `samples` gets that number of pictures, each with its own link, for one charge; 0 samples are
-    refused.
+    A request with `samples` gets that number of pictures with separate links, for one charge. A request with 0 samples
+    is refused.
     """
     several = post(simulator, "winter [[several]]", samples=3).json()
     pictures = {requests.get(link, timeout=10).content for link in several["output"]}

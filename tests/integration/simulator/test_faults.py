@@ -1,4 +1,4 @@
-"""Every fault of the simulator over a real connection: what the client gets, and what the books count."""
+"""Tests of every fault of the simulator over a real connection: the client's answer, and the counts in the books."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def seen(simulator: Simulator, kind: str) -> str | tuple[int, str]:
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fault_is_seen_and_charged_as_documented(simulator: Simulator, kind: str) -> None:
     """
-    The client gets the fault once, and the next request succeeds. The fault is charged if `is_charged` is true for it.
+    Each fault reaches the client once, and the next request succeeds. Only faults of kinds with `is_charged` are
+    charged.
     """
     simulator.settings(drip_bytes_per_s=4_000)
     post(simulator, "make the picture's edit known, so that the next one is quick")
@@ -105,8 +106,8 @@ def test_list_and_flagged_answers(simulator: Simulator) -> None:
 
 def test_processing_that_never_ends_well(simulator: Simulator) -> None:
     """
-    After the fault processing_forever a fetch answers `processing`. After fetch_not_found and processing_failed it
-    answers `failed`, each with its own message.
+    After the fault `processing_forever`, a fetch answers `processing`. After `fetch_not_found` or `processing_failed`,
+    a fetch answers `failed` with a message.
     """
     simulator.settings(processing_s=0)
     kinds = ("processing_forever", "fetch_not_found", "processing_failed")
@@ -122,8 +123,8 @@ def test_processing_that_never_ends_well(simulator: Simulator) -> None:
 
 def test_faults_of_fetches(simulator: Simulator) -> None:
     """
-    Scripted faults of fetches apply only to fetches, in order: the first fetch gets an HTML page, the second a full
-    queue, and the third the real answer.
+    The next fetches get the faults that are scripted for fetches, in order. After these faults, a fetch gets the real
+    answer.
     """
     simulator.settings(processing_s=0)
     simulator.faults(next=[{"kind": "processing"}], next_fetch=[{"kind": "html_502"}, {"kind": "queue_full"}])

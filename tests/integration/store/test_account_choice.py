@@ -1,4 +1,4 @@
-"""Random accounts, tenants, pauses and moves of jobs, with real scripts: each job gets an account that it may use."""
+"""Random accounts, pauses and jobs, with real scripts: each job gets an account that its tenant may use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ def may_use(tenant: str, one: Account, accounts: Sequence[Account]) -> bool:
 
 class Mixture:
     """
-    A lane with the given accounts and with jobs of four tenants; `check` asserts the rules that hold after each move.
+    A lane with the given accounts and with jobs of four tenants. After each move, `check` asserts the rules of the
+    choice.
     """
 
     tenants = ("t1", "t2", "t3", "t4")
@@ -59,7 +60,8 @@ class Mixture:
 
     def move(self, move: str, number: int) -> None:
         """
-        Enqueue jobs, end a job, or pause or resume an account; `number` chooses the tenant, the job or the account.
+        Make one move: enqueue jobs, end a job, or pause or resume an account. `number` selects the tenant, job or
+        account.
         """
         if move == "put":
             several(self.kit, 1 + number % 5, self.tenants[number % 4])
@@ -80,7 +82,7 @@ class Mixture:
 
     def check(self) -> None:
         """
-        Assert that limits, owners and tiers are respected, and that no slot is idle while a waiting job may use it.
+        Assert that no account exceeds its limit, that each job has the right account, and that no usable slot is idle.
         """
         records = self.kit.jobs.records(self.kit.dispatched())
         held = Counter(record.account for record in records)
@@ -98,7 +100,7 @@ class Mixture:
         self.seen = {(record.id, record.account) for record in records}
 
     def before(self, name: str, tenant: str) -> list[Account]:
-        """Return the open accounts that a job of the tenant uses before this one: its own first, then by tier."""
+        """Return the open accounts that a job of the tenant must use before account `name`."""
 
         def rank(one: Account) -> tuple[bool, int]:
             return tenant not in one.tenants, one.tier
@@ -114,9 +116,8 @@ class Mixture:
 )
 def test_the_choice_is_right_whatever_comes(client: Any, accounts: list[Account], moves: list[tuple[str, int]]) -> None:
     """
-    After each move no account exceeds its limit, and each job has an account that its tenant may use. A job went to its
-    tenant's own accounts first, and to a higher tier only if all lower ones were full. No slot is idle while a waiting
-    job may use it. In the end jobs wait only if their tenant may use no account.
+    After each random move, the rules of `Mixture.check` hold. At the end, only tenants that may use no account have
+    waiting jobs.
     """
     mixture = Mixture(client, accounts)
     for move, number in moves:

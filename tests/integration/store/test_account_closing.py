@@ -1,4 +1,4 @@
-"""One of several accounts of the endpoint is closed, tested, paused or drained; with real scripts."""
+"""Tests with real scripts: one of several accounts of the endpoint is closed, tested, paused or drained."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.lane_kit import LaneKit, account
 
 def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: Any, store: AccountStore) -> None:
     """
-    When an account refuses its key, the account closes and the job moves to another account at once. The closed account
-    gets no job until it is tested, and the feed has one event.
+    When the endpoint refuses the key of an account, the account closes and the job moves at once. The closed account
+    gets no job, and the feed has one event.
     """
     kit.open_accounts(account("a", 2), account("b", 2))
     first, _, third, *_ = several(kit, 8)
@@ -38,7 +38,7 @@ def test_a_refused_key_closes_the_account_and_not_the_job(kit: LaneKit, client: 
 
 
 def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: AccountStore) -> None:
-    """A call is in flight when its account closes: the answer to this call does not open the account."""
+    """If an account closes during a call, the answer to this call does not open the account."""
     kit.open_accounts(account("a", 2), account("b", 1))
     first, _, third = several(kit, 3)
     under_way = post(kit, third.id)
@@ -50,7 +50,8 @@ def test_calls_under_way_do_not_open_a_closed_account(kit: LaneKit, store: Accou
 @pytest.mark.parametrize("answers", [True, False])
 def test_a_test_lets_one_job_through(kit: LaneKit, client: Any, store: AccountStore, answers: bool) -> None:
     """
-    An account that is tested gets one job. A successful answer opens the account; a second refusal closes it again.
+    An account that is tested gets one job. A successful answer opens the account, and a second refusal closes the
+    account again.
     """
     kit.open_accounts(account("a", 3), account("b", 1))
     close(kit, several(kit, 12)[0].id)
@@ -76,7 +77,7 @@ def test_a_test_lets_one_job_through(kit: LaneKit, client: Any, store: AccountSt
 
 
 def test_when_all_are_closed_jobs_wait(kit: LaneKit, store: AccountStore) -> None:
-    """While all accounts are closed, jobs wait and none fails; after a successful test of one account all jobs run."""
+    """While all accounts are closed, all jobs wait. After a successful test of one account, all jobs run."""
     kit.open_accounts(account("a", 1), account("b", 1))
     first, second = several(kit, 2)
     close(kit, first.id)
@@ -97,8 +98,8 @@ def test_when_all_are_closed_jobs_wait(kit: LaneKit, store: AccountStore) -> Non
 
 def test_a_job_that_holds_a_slot_of_a_closed_account_goes_elsewhere(kit: LaneKit) -> None:
     """
-    When an account closes, its unclaimed jobs move to another account. For a claimed job `intend` returns
-    `account_closed`, and the job moves when its worker settles it.
+    When an account closes, its unclaimed jobs move to another account. A claimed job gets `account_closed` from
+    `intend`, and moves when its worker settles it.
     """
     kit.open_accounts(account("a", 3), account("b", 3))
     several(kit, 6)
@@ -117,10 +118,7 @@ def test_a_job_that_holds_a_slot_of_a_closed_account_goes_elsewhere(kit: LaneKit
 
 
 def test_drain_ends_what_is_in_work_and_gets_nothing_new(kit: LaneKit, store: AccountStore) -> None:
-    """
-    A draining account is polled until its accepted jobs are done. Its unclaimed jobs and all new jobs go to other
-    accounts.
-    """
+    """A draining account is polled until its accepted jobs are done. All other jobs go to other accounts."""
     kit.open_accounts(account("a", 2), account("b", 1))
     jobs = several(kit, 6)
     in_work = [record.id for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -158,7 +156,9 @@ def test_a_paused_account_is_not_polled(kit: LaneKit, store: AccountStore) -> No
 
 
 def test_an_account_that_nobody_serves_gets_nothing(kit: LaneKit, store: AccountStore) -> None:
-    """An account whose key no living worker holds gets no job, and its unclaimed jobs are taken back."""
+    """
+    When no living worker has the key of an account, the account gets no job, and its unclaimed jobs are taken back.
+    """
     kit.lanes.open([account("a", 2), account("b", 2)])
     kit.serve("a")
     several(kit, 8)
@@ -173,7 +173,7 @@ def test_an_account_that_nobody_serves_gets_nothing(kit: LaneKit, store: Account
 
 def test_only_who_holds_the_account_claims_its_job(kit: LaneKit) -> None:
     """
-    A worker does not claim a job of an account that it does not serve; rescue sends the message to that account's
+    A worker cannot claim a job of an account that this worker does not serve. Rescue sends the message to the account's
     queue.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
@@ -186,7 +186,8 @@ def test_only_who_holds_the_account_claims_its_job(kit: LaneKit) -> None:
 
 def test_the_numbers_of_accounts(kit: LaneKit, client: Any, store: AccountStore) -> None:
     """
-    The list has limit, slots, mode, breaker, calls and cost of each account; without an accounts file it is empty.
+    The list has limit, slots, mode, breaker, calls and cost of each account. Without an accounts file, the list is
+    empty.
     """
     kit.open(5, 0.0)
     assert store.all() == []
@@ -209,8 +210,8 @@ def test_the_numbers_of_accounts(kit: LaneKit, client: Any, store: AccountStore)
 
 def test_usage_by_account_adds_up_to_that_by_tenant(kit: LaneKit, client: Any) -> None:
     """
-    Each charge counts for the account that was called, at the price of this account. Charges that are older than the
-    accounts file count for `default`. Usage by tenant has the same sums.
+    Usage by account books each charge for the account that was called, at this account's price. Charges from before the
+    accounts file are booked for `default`. Usage by tenant has the same sums.
     """
     kit.open(5, 0.0)
     succeed(kit, post(kit, several(kit, 1)[0].id))
@@ -242,7 +243,10 @@ def test_usage_by_account_adds_up_to_that_by_tenant(kit: LaneKit, client: Any) -
 
 
 def test_an_account_that_is_gone_is_forgotten_and_its_ledger_is_not(kit: LaneKit, client: Any) -> None:
-    """The gate of an account is deleted ninety days after a worker last served it; its charges stay in the ledger."""
+    """
+    The gate of an account is deleted ninety days after a worker last served the account. The charges stay in the
+    ledger.
+    """
     names = ("gone", "away", "lately")
     kit.open_accounts(*(account(name, 1, price_per_call=0.5) for name in names))
     for job in several(kit, 3):

@@ -1,6 +1,6 @@
 """
-The lane model with several accounts. In random order with the steps of that model, accounts are paused, drained, closed
-and tested, and their workers leave.
+The lane model with several accounts. More random steps pause, drain, close and test accounts, and let their workers
+leave.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ names = st.sampled_from(NAMES)
 
 
 class Accounts(Lane):
-    """The state machine of the lane model with four accounts: one belongs to a tenant, and one has tier 2."""
+    """
+    The state machine of the lane model with four accounts. One account belongs to a tenant, and one account has tier 2.
+    """
 
     @initialize(
         limit=st.integers(1, 3), tenant_limit=st.integers(1, 2), learns=st.booleans(), threads=st.integers(1, 6)
@@ -41,8 +43,8 @@ class Accounts(Lane):
 
     def receive(self, lane: str, item: str) -> None:
         """
-        Let a worker receive a message. A worker of edits consumes the queue of one account and has only the key of this
-        account.
+        Let a worker receive a message. A worker of edits has the key of one account, and receives messages of this
+        account only.
         """
         if lane == "deliveries":
             super().receive(lane, item)
@@ -58,7 +60,7 @@ class Accounts(Lane):
     @precondition(lambda self: any(worker.step == "post" for worker in self.workers))
     @rule(at=pick)
     def refuse_key(self, at: int) -> None:
-        """Let an account refuse its key: the account closes, and the job moves."""
+        """Let the endpoint refuse the key of an account in a POST, so that the account closes and the job moves."""
         posting = [worker for worker in self.workers if worker.step == "post"]
         refused: Outcome = AccountRefused("bad_key", "no")
         self.advance(posting[at % len(posting)], refused, READY, refused)
@@ -75,7 +77,7 @@ class Accounts(Lane):
         self.sweep()
 
     def round_of_good_workers(self) -> None:
-        """Open and serve all accounts, let each job use each account again, and run the round of the lane model."""
+        """Open and serve all accounts, and let each job use any account again. Then run the round of the lane model."""
         for name in NAMES:
             self.client.hdel(account_gate(name), "mode", "closed", "probing", "down", "open_until", "follower_until")
         self.kit.serve(*NAMES)

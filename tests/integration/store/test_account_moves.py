@@ -1,4 +1,4 @@
-"""Several accounts: which jobs move to another account, which stay, and which account is polled; with real scripts."""
+"""Tests with real scripts and several accounts: which jobs move to another account, and which account is polled."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.lane_kit import LaneKit, account
 
 def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:
     """
-    A job that one account refuses because of a full queue moves to another account at once. The refusal counts as no
-    attempt and records no event.
+    When the queue of one account is full, the job moves to another account at once. The refusal uses no attempt and
+    records no event.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
@@ -27,7 +27,7 @@ def test_a_full_queue_moves_the_job_at_once(kit: LaneKit) -> None:
 
 
 def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: AccountStore) -> None:
-    """If no other account is open, a refused job waits without a slot, as it does in a lane with one account."""
+    """If no other account is open, a refused job waits without a slot, as in a lane with one account."""
     kit.open_accounts(account("a", 1), account("b", 1))
     store.pause("b")
     (job,) = several(kit, 1)
@@ -37,8 +37,7 @@ def test_without_another_account_it_waits_as_with_one(kit: LaneKit, store: Accou
 
 def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
     """
-    A job avoids the account that refused it until the wait of the refusal is over, even if no other account has a free
-    slot.
+    A refused job does not return to the same account until its wait is over, even if no other account has a free slot.
     """
     kit.open_accounts(account("a", 5), account("b", 1))
     (job, other) = several(kit, 2)
@@ -55,8 +54,8 @@ def test_a_refused_job_does_not_come_back_at_once(kit: LaneKit) -> None:
 
 def test_an_unknown_outcome_never_moves_for_free(kit: LaneKit) -> None:
     """
-    A POST whose answer is lost counts as a charge, also if another account gets the next POST. `max_charges` limits the
-    POSTs to all accounts together.
+    A POST whose answer is lost counts as a charge, even if the next POST goes to another account. `max_charges` limits
+    the POSTs to all accounts together.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)
@@ -78,7 +77,7 @@ def test_an_unknown_outcome_never_moves_for_free(kit: LaneKit) -> None:
 
 
 def test_a_paid_job_is_polled_where_it_was_created(kit: LaneKit) -> None:
-    """A processing job gets a slot only at the account of its POST, also after its worker died and after a retry."""
+    """A processing job gets a slot only at the account of its POST, even after a retry or the death of its worker."""
     kit.open_accounts(account("a", 1), account("b", 5))
     (job,) = several(kit, 1)
     claim = post(kit, job.id)
@@ -124,8 +123,8 @@ def test_a_finished_image_is_downloaded_on_any_account(kit: LaneKit, store: Acco
 
 def test_late_answers_of_two_accounts_keep_their_creators(kit: LaneKit) -> None:
     """
-    Two POSTs of one job are processing at two accounts. The second POST is polled at its account. When that generation
-    is lost, the first POST is polled at the other account.
+    When two POSTs of a job are processing, each POST is polled at its own account. The first POST is polled after the
+    generation of the second POST is lost.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     (job,) = several(kit, 1)

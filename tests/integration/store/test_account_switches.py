@@ -1,4 +1,4 @@
-"""A live store changes from one account to several and back; dry runs count the accounts that a tenant may use."""
+"""Tests of a live store that changes from one account to several and back, and of dry runs with several accounts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None:
     """
-    No job is lost when the store changes to two accounts and back: jobs in flight, polls and the backlog continue.
+    When the store changes to two accounts and back, jobs in flight, polls and the backlog continue, and no job is lost.
     """
     kit.open(3, 0.0)
     jobs = several(kit, 12)
@@ -55,8 +55,8 @@ def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None
 
 def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, client: Any) -> None:
     """
-    If no worker serves the account of a poll any more, no other account is polled, and the job is not POSTed again. At
-    its deadline the job fails and can be resumed.
+    If no worker serves the account of a processing job, the job waits without another POST. At its deadline the job
+    fails and can be resumed.
     """
     kit.open_accounts(account("a", 1), account("b", 1))
     job = kit.new(deadline_s=60.0)
@@ -79,10 +79,7 @@ def test_a_poll_of_an_account_that_is_gone_ends_at_the_deadline(kit: LaneKit, cl
 
 
 def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, store: AccountStore) -> None:
-    """
-    An account that a newer accounts file lacks stays in the list while a worker serves it. Otherwise it leaves the
-    list, and returns when a worker serves it again.
-    """
+    """If a newer accounts file lacks an account, the list has this account only while a worker serves it."""
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.lanes.open([account("a", 1), account("c", 1)])
     assert store.ids() == ("a", "c", "b")
@@ -111,9 +108,7 @@ def test_workers_with_and_without_a_file_share_a_store(kit: LaneKit, store: Acco
 
 
 def test_one_account_again_is_not_closed_or_paused(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """
-    If `default` was closed or paused while there were several accounts, it is open when it is the only account again.
-    """
+    """When `default` becomes the only account again, `default` is open, even if it was closed or paused before."""
     kit.open_accounts(account("default", 1), account("b", 1))
     close(kit, several(kit, 1)[0].id)
     store.pause("default")

@@ -1,4 +1,4 @@
-"""Which of several accounts gets a job; with real scripts."""
+"""Tests with real scripts: which of several accounts gets a job."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
     """
-    Jobs of `default` go to the queue `edits`, jobs of another account to a queue of that account. The record of a job
+    A message for a job of `default` goes to the queue `edits`, and for another account to that account's queue. The job
     has the reason for its account.
     """
     kit.open_accounts(account("default", 1), account("b", 1))
@@ -71,7 +71,7 @@ def test_weights_hold_within_five_percent(kit: LaneKit, busy: int, jobs: int) ->
 
 
 def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
-    """An account with owners gets no jobs of other tenants; the jobs of an owner go to its own account first."""
+    """An account with owners gets no jobs of other tenants. The jobs of an owner go to its own account first."""
     kit.open_accounts(account("own", 1, tenants=("acme",), shared_fallback="always"), account("shared", 1))
     other, *_ = several(kit, 2, "other")
     first, second = several(kit, 2, "acme")
@@ -82,7 +82,7 @@ def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
 
 def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: AccountStore) -> None:
     """
-    While an account is paused, its tenants get no slot elsewhere if `shared_fallback` is `never`. Jobs of other tenants
+    While an own account with `shared_fallback` `never` is paused, the jobs of its tenant wait. Jobs of other tenants
     still run.
     """
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("shared", 3))
@@ -102,7 +102,8 @@ def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: Acco
 
 def test_free_only_moves_what_cannot_have_been_billed(kit: LaneKit, store: AccountStore) -> None:
     """
-    With `free_only` a new job goes to a shared account; a job that may have been billed waits for its own account.
+    While an own account with `free_only` is paused, a new job uses a shared account. A job that may have been billed
+    waits for the own account.
     """
     kit.open_accounts(account("own", 1, tenants=("acme",), shared_fallback="free_only"), account("shared", 1))
     (billed,) = several(kit, 1)
@@ -125,7 +126,7 @@ def test_free_only_moves_what_cannot_have_been_billed(kit: LaneKit, store: Accou
 
 
 def test_owners_of_one_account_take_turns(kit: LaneKit) -> None:
-    """Tenants that own an account together get its slots in proportion to their weights; none starves."""
+    """When several tenants own an account, they get the account's slots in proportion to their weights."""
     kit.open_accounts(account("own", 1, tenants=("a", "b", "c")), account("shared", 1))
     kit.lanes.set_group("edits", "c", weight=2.0)
     for tenant in ("a", "b", "c", "d"):
@@ -139,7 +140,7 @@ def test_owners_of_one_account_take_turns(kit: LaneKit) -> None:
 
 
 def test_calls_of_a_day_bound_an_account(kit: LaneKit, client: Any, store: AccountStore) -> None:
-    """An account gets at most `calls_per_day` calls; a call that the endpoint refuses for free does not count."""
+    """An account gets at most `calls_per_day` calls. A call that the endpoint refuses for free does not count."""
     kit.open_accounts(account("a", 5, calls_per_day=3), account("b", 1, tier=2))
     several(kit, 20)
     calls = [post(kit, record.id) for record in kit.jobs.records(kit.dispatched()) if record.account == "a"]
@@ -157,7 +158,7 @@ def test_calls_of_a_day_bound_an_account(kit: LaneKit, client: Any, store: Accou
 
 
 def test_the_rate_of_an_account_bounds_it(kit: LaneKit) -> None:
-    """An account with a rate gets only as many jobs at once as its rate allows; the other accounts are not slowed."""
+    """An account with a rate gets only as many jobs at once as the rate allows. Other accounts are not slowed."""
     kit.open_accounts(account("slow", 50, rate_per_s=2.0), account("b", 3))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"slow": 2, "b": 3}

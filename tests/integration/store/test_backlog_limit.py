@@ -38,8 +38,8 @@ def is_full(kit: LaneKit) -> bool:
 
 def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, client: Any) -> None:
     """
-    With room for two jobs, the third of three replays is refused and changes nothing; it succeeds after a job is
-    cancelled.
+    When the tenant has room for two jobs, a third replay is refused and changes nothing. After a job is cancelled, the
+    third replay succeeds.
     """
     jobs = dead_letters(kit, 3)
     ledger.set_limits("acme", backlog_limit=2)
@@ -55,8 +55,7 @@ def test_replays_beyond_the_limit_are_refused(kit: LaneKit, ledger: Ledger, clie
 
 def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: Any) -> None:
     """
-    A job that waits for a retry counts for the backlog until the job is cancelled, and still counts when its retry is
-    due.
+    A job that waits for a retry counts for the backlog, even after the retry is due. A cancelled job no longer counts.
     """
     kit.open(2, 0.0)
     ledger.set_limits("acme", backlog_limit=2)
@@ -78,8 +77,8 @@ def test_jobs_that_wait_for_a_retry_count(kit: LaneKit, ledger: Ledger, client: 
 
 def test_a_paid_answer_needs_no_budget(kit: LaneKit, ledger: Ledger) -> None:
     """
-    When the budget is spent, the replay of a job that must POST again is refused, and the replay of a paid job
-    succeeds.
+    When the budget is spent, the replay of a job that must POST again is refused. The replay of a job with a paid
+    answer succeeds.
     """
     kit.open(2, 0.0)
     paid, unpaid = one_job(kit), one_job(kit)
@@ -97,7 +96,7 @@ def test_a_client_and_a_gateway_say_that_there_is_no_room(
     kit: LaneKit, ledger: Ledger, redis_url: str, callers: Callers, gateway_url: str
 ) -> None:
     """
-    A refused replay raises `QueueFull` in Python, with Redis and with a gateway, and is 429 with Retry-After over HTTP.
+    When the tenant has no room, a replay raises `QueueFull` in Python, and is answered 429 with Retry-After over HTTP.
     """
     [first, second] = dead_letters(kit, 2)
     ledger.set_limits("acme", backlog_limit=1)
@@ -117,8 +116,8 @@ def test_a_replay_of_all_says_how_many_are_left(
     kit: LaneKit, ledger: Ledger, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    `retouch replay --failed` replays jobs while their tenant has room, prints how many jobs are left, and continues
-    with the jobs of other tenants.
+    `retouch replay --failed` replays jobs while their tenant has room, and continues with other tenants. The output has
+    the number of jobs that were not replayed.
     """
     dead_letters(kit, 4)
     kit.client.hdel("rt:edits:gate", "paused")
@@ -138,8 +137,8 @@ def test_a_dry_run_asks_the_same_rule(
     kit: LaneKit, ledger: Ledger, callers: Callers, edit_body: Callable[..., dict[str, Any]]
 ) -> None:
     """
-    If jobs that wait for a retry fill the backlog, a dry run returns `backlog` as the binding limit, and enqueueing is
-    refused.
+    When jobs that wait for a retry fill the backlog, a dry run returns `backlog` as the binding limit. An enqueue is
+    refused then.
     """
     kit.open(1, 0.0)
     ledger.set_limits("acme", backlog_limit=1)

@@ -67,8 +67,8 @@ def test_a_scrape_does_not_read_receivers(kit: LaneKit, client: Any) -> None:
 
 def test_disabled_receivers_are_counted_however_they_come_and_go(kit: LaneKit, client: Any) -> None:
     """
-    The gauge counts receivers that were disabled by hand or by an answer 410. It goes down when a receiver is enabled,
-    removed, or deleted because no job uses it.
+    The gauge counts receivers that were disabled by hand or by an answer 410. A receiver that is enabled, removed or
+    deleted no longer counts.
     """
     gone = kit.receivers.add("acme", HOOK)
     deliver(kit, kit.deliveries.of_job(ended(kit))[0].id, 410)
@@ -87,7 +87,8 @@ def test_disabled_receivers_are_counted_however_they_come_and_go(kit: LaneKit, c
 
 def test_a_filter_of_deliveries_reads_what_decides(kit: LaneKit, client: Any) -> None:
     """
-    A filter by receiver or state reads only the field that it compares, and reads full records only for the matches.
+    A filter by receiver, tenant or state reads only the compared field of each delivery. Full records are read only for
+    matches.
     """
     rare = kit.receivers.ensure("acme", "https://r.example/rare")
     common = kit.receivers.ensure("acme", "https://r.example/common")
@@ -112,8 +113,8 @@ def test_deliveries_to_a_receiver_are_sent_again_in_pages(
     kit: LaneKit, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Of the deliveries to other receivers, a page reads only the specs, in one command. Deliveries that are made between
-    two pages move no entry: each is yielded once. A page is sent again in one round trip.
+    Three pages of deliveries to a receiver take at most nine commands. Each delivery is returned once, even if another
+    is added between two pages.
     """
     monkeypatch.setattr("retouch.store.deliveries._PAGE", 40)
     rare = kit.receivers.ensure("acme", "https://r.example/rare")
@@ -152,7 +153,7 @@ def test_keys_are_listed_and_revoked_in_few_round_trips(client: Any, monkeypatch
 
 
 def test_usage_by_tag_takes_few_round_trips(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Usage by tag over 90 days and three tenants reads a hundred days in each round trip and adds up the counts."""
+    """Usage by tag over 90 days and three tenants takes three round trips, and adds up the counts of each tag."""
     today = day_of(client.time()[0])
     for tenant in ("acme", "globex", "zeta"):
         client.sadd(keys.TENANTS, tenant)

@@ -1,4 +1,6 @@
-"""The breaker that all workers share: what opens it, which job probes, and what closes it; with real scripts."""
+"""
+Tests with real scripts of the breaker that all workers share: what opens it, which job probes, and what closes it.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ AGAIN = Retry(60.0, "outcome_unknown", "the endpoint is down")
 
 
 class Endpoint:
-    """One tenant's jobs in a lane with a breaker; the test chooses the endpoint's answers to their POSTs."""
+    """A tenant's jobs in a lane with a breaker. The test chooses the endpoint's answer to each POST."""
 
     def __init__(self, client: Any, jobs: int, limit: int = 5) -> None:
         self.client, self.kit = client, LaneKit(client)
@@ -24,7 +26,7 @@ class Endpoint:
         self.kit.enqueue(*self.jobs)
 
     def calls(self) -> list[Claim]:
-        """Claim and POST every job that holds a slot and is not claimed yet; return the claims."""
+        """Claim and POST every job that holds a slot and is not claimed yet. Return the claims."""
         claims = [self.kit.jobs.claim(job, 15.0) for job in self.kit.dispatched()]
         for claim in (made := [claim for claim in claims if claim]):
             assert self.kit.jobs.intend(claim) == "ok"
@@ -32,8 +34,8 @@ class Endpoint:
 
     def held_back(self) -> list[str]:
         """
-        Claim every job that was dispatched before the breaker opened, assert that it may not POST, and put it back.
-        Return the ids of these jobs.
+        Claim each dispatched job, assert that the open breaker stops its POST, and put the job back. Return the ids of
+        the jobs.
         """
         jobs = [job for job in self.kit.dispatched() if self.kit.state(job) == "queued"]
         for job in jobs:
@@ -45,8 +47,10 @@ class Endpoint:
 
     def answer(self, claim: Claim, health: str, kind: str = "") -> float:
         """
-        Record the answer to one POST and put the job back. `health` is the word that the breaker reads, such as `ok` or
-        `down`. Return for how many seconds this answer opened the breaker, or 0.
+        Record the answer to one POST and put the job back. `health` is the word for the breaker, such as `ok` or
+        `down`.
+
+        Return for how many seconds the answer opened the breaker, or 0.
         """
         kind = kind or ("unknown" if health == "down" else "failed")
         open_s = self.kit.jobs.answer(claim, kind, None, health).open_s
@@ -58,7 +62,7 @@ class Endpoint:
         return value
 
     def time_is_over(self) -> list[str]:
-        """Set the end of the breaker's time to the past, and return the jobs in the messages of the next sweep."""
+        """End the breaker's time, run a sweep, and return the ids of the jobs in its messages."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 
@@ -73,7 +77,7 @@ def down(client: Any) -> Endpoint:
 
 
 def test_five_signs_in_a_row_open_it(client: Any) -> None:
-    """Four failures in a row leave the breaker closed; so do nine failures if a success comes after each four."""
+    """The breaker stays closed after four failures in a row, and also if a success comes after each four failures."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())
     words = ["down"] * 4 + ["alive"] + ["down"] * 4 + ["ok"] + ["down"]
@@ -83,8 +87,8 @@ def test_five_signs_in_a_row_open_it(client: Any) -> None:
 
 def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
     """
-    While the breaker is open nothing is dispatched. Jobs that were dispatched before wait again, with no attempt and no
-    charge.
+    While the breaker is open, nothing is dispatched. A job that was dispatched before waits again, and uses no attempt
+    and no charge.
     """
     assert down.kit.dispatched() == []
     assert down.kit.rescue() == []
@@ -112,7 +116,7 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
 )
 def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
     """
-    Each failed probe doubles the breaker's time, up to 300 s if the probe may have cost money and up to 20 s if not.
+    Each failed probe doubles the breaker's time, up to 300 s. After probes that cost nothing, the maximum is 20 s.
     """
     opened = []
     for _ in times:
@@ -137,8 +141,8 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
     """
-    If a call began before the breaker opened, its answer does not double the breaker's time, and the same job remains
-    the probe.
+    If a call began before the breaker opened, a failure of this call does not double the breaker's time. The probe
+    stays the same job.
     """
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()

@@ -1,4 +1,4 @@
-"""Budgets hold during concurrent calls, after crashes and at midnight, and backlogs have limits; with real scripts."""
+"""Tests of budgets and of backlog limits with real scripts: concurrent calls, crashes and midnight."""
 
 from __future__ import annotations
 
@@ -62,8 +62,7 @@ def test_a_hundred_producers_against_a_budget(client: Any, kit: LaneKit, ledger:
 
 def test_a_lost_reply_takes_no_second_place(kit: LaneKit, ledger: Ledger) -> None:
     """
-    If the script runs again after a lost reply, the same job is accepted again, even if it took the last call of the
-    budget.
+    When a script runs again after a lost reply, the same jobs are accepted again, even if the budget has no call left.
     """
     ledger.set_limits("acme", budget=1)
     new, late = kit.new(), kit.new()
@@ -119,8 +118,8 @@ def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -
 
 def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
     """
-    At midnight waiting jobs can run again. A job that was dispatched before midnight counts for the new day if its
-    budget allows, and otherwise waits.
+    Jobs that wait for a budget can run after midnight. A dispatched job then counts for the new day, and waits if the
+    new budget is spent.
     """
     ledger.set_limits("acme", budget=2)
     jobs = [one_job(kit) for _ in range(2)]
@@ -144,7 +143,9 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
 
 
 def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
-    """A job whose worker died must POST again. While the budget is spent, the job waits and uses no further attempt."""
+    """
+    When a worker dies, the job must POST again. While the budget is spent, the job waits and uses no further attempt.
+    """
     ledger.set_limits("acme", budget=1)
     job = one_job(kit)
     posted(kit, job)
@@ -180,8 +181,8 @@ def test_no_budget_holds_up_an_image_that_is_paid_for(kit: LaneKit, ledger: Ledg
 
 def test_limits_refuse_before_enqueueing(client: Any, redis_url: str, ledger: Ledger) -> None:
     """
-    A full backlog and a spent budget raise QueueFull with different reasons and a time to retry. The call still
-    enqueues as many jobs as there is room for.
+    A call enqueues as many jobs as the backlog and the budget allow. For the other jobs, the call raises QueueFull with
+    the reason and a time to retry.
     """
     with EditQueue(redis_url=redis_url) as queue:
         client.hset("rt:edits:gate", "limit", 1)
@@ -225,7 +226,8 @@ moves = st.lists(
 
 class Purse:
     """
-    One tenant with a budget and its workers. `move` takes one random step; `check` compares the budget with the jobs.
+    A tenant with a budget, and workers for its jobs. `move` takes one random step, and `check` compares the budget with
+    the jobs.
     """
 
     KINDS = ("succeeded", "refused", "failed", "unknown")
@@ -289,8 +291,8 @@ class Purse:
 @given(moves=moves, budget=st.integers(1, 6))
 def test_reserved_and_spent_add_up_in_every_sequence(client: Any, moves: list[tuple[str, int]], budget: int) -> None:
     """
-    After each step of a random sequence, the spent calls are the POSTs that may have been charged, each reserved call
-    belongs to a job with a slot, and the budget covers both.
+    After each random step, the budget covers the spent and the reserved calls. Spent calls are POSTs that may have been
+    charged. Reserved calls belong to jobs with a slot.
     """
     purse = Purse(client, budget)
     for name, pick in moves:

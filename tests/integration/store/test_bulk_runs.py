@@ -1,6 +1,4 @@
-"""
-Bulk runs: previews are right, counts are exact after lost leases and aborts, queries are frozen, runs are bounded.
-"""
+"""Tests of bulk runs: previews, exact counts after lost leases and aborts, frozen queries, and bounds."""
 
 from __future__ import annotations
 
@@ -30,7 +28,7 @@ READY = Ready(("https://out.example/a.png",), "7")
 
 
 class Bulk:
-    """The service and the runner of bulk runs; the test calls each turn of the runner."""
+    """The service and the runner of bulk runs. The test calls each turn of the runner."""
 
     def __init__(self, kit: LaneKit, publisher: Publisher) -> None:
         self.service = BulkService(kit.client, retention_s=RETENTION_S, max_charges=2)
@@ -63,7 +61,7 @@ def bulk(kit: LaneKit, redis_url: str) -> Iterator[Bulk]:
 
 
 def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> list[str]:
-    """Create failed jobs and return their ids; the first `paid` of them have a paid answer."""
+    """Create failed jobs and return their ids. The first `paid` jobs have a paid answer."""
     made = [kit.new(**spec) for _ in range(count)]
     for place, job in enumerate(made):
         kit.enqueue(job)
@@ -76,8 +74,8 @@ def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> lis
 
 def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
     """
-    The preview counts the dead letters, how many of them resume without a charge, and how many calls the others may
-    need. The run replays all dead letters.
+    A run replays exactly the jobs that its preview counted. The preview also has the number of free resumes, and the
+    highest number of calls for the other jobs.
     """
     jobs = dead_letters(kit, 230, paid=30)
     dead_letters(kit, 3, tenant="globex")
@@ -109,7 +107,7 @@ def test_what_comes_later_is_not_meant(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_an_abort_counts_right(kit: LaneKit, bulk: Bulk) -> None:
-    """An aborted run has counted exactly the jobs that it cancelled; the other jobs still wait."""
+    """An aborted run has counted exactly the jobs that the run cancelled. The other jobs still wait."""
     kit.lanes.pause()
     made = [kit.new() for _ in range(150)]
     kit.enqueue(*made)
@@ -134,7 +132,8 @@ def test_an_abort_counts_right(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_a_worker_that_dies_repeats_and_loses_nothing(kit: LaneKit, bulk: Bulk) -> None:
     """
-    If a worker dies between two steps of a run, another worker continues with the same chunk; each job is counted once.
+    When a worker dies between two steps of a run, another worker continues the run. Each job is replayed and counted
+    once.
     """
     jobs = dead_letters(kit, 120)
     kit.lanes.pause()
@@ -157,9 +156,7 @@ def test_a_worker_that_dies_repeats_and_loses_nothing(kit: LaneKit, bulk: Bulk) 
 
 
 def test_a_tenant_without_room_is_left(kit: LaneKit, bulk: Bulk) -> None:
-    """
-    When the tenant's backlog is full, the run counts the tenant's remaining jobs as refused; they stay dead letters.
-    """
+    """When the tenant's backlog is full, the run counts the remaining jobs as refused. These jobs stay dead letters."""
     jobs = dead_letters(kit, 25)
     kit.lanes.pause()
     kit.client.hset(keys.lane("edits", "backlog_limits"), "acme", 10)
@@ -168,7 +165,7 @@ def test_a_tenant_without_room_is_left(kit: LaneKit, bulk: Bulk) -> None:
 
 
 def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
-    """A run cancels waiting jobs at once and requests the end of jobs in flight; ended jobs do not match."""
+    """A run cancels waiting jobs at once, and requests the end of running jobs. Ended jobs do not match the query."""
     waiting, running, over = kit.new(), kit.new(), kit.new()
     kit.enqueue(running)
     kit.claim(running.id)
@@ -183,8 +180,8 @@ def test_a_cancel_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
     """
-    A run sends the deliveries of matching jobs again. `receiver:` in the query limits it to this receiver, the option
-    `dead` to dead deliveries.
+    A run sends the deliveries of matching jobs again. `receiver:` limits the run to one receiver, and `dead` limits it
+    to dead deliveries.
     """
     first, second = (kit.receivers.ensure("acme", f"https://a.example/{number}") for number in range(2))
     jobs = [kit.new(receivers=(first.id, second.id)) for _ in range(3)]
@@ -206,7 +203,7 @@ def test_a_redelivery_by_query(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_a_priority_by_query(kit: LaneKit, bulk: Bulk) -> None:
     """
-    A waiting job with a new priority moves in the backlog, and its record has the priority. A job with a slot does not
+    A waiting job with a new priority moves in the backlog, and the record has the priority. A job with a slot does not
     change.
     """
     dispatched, parked = kit.new(), kit.new()
@@ -277,8 +274,8 @@ def test_runs_take_turns(kit: LaneKit, bulk: Bulk) -> None:
 
 def test_bounds_of_a_tenant(kit: LaneKit, bulk: Bulk, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A tenant may have five open runs, and the oldest finished runs are deleted. A repeated key returns the earlier run,
-    or raises IdempotencyConflict for another request.
+    A tenant may have five open runs, and the oldest ended runs are deleted. A repeated key returns the earlier run.
+    With another request, the key raises IdempotencyConflict.
     """
     runs = list[BulkRun]()
     for number in range(5):

@@ -43,7 +43,7 @@ def claim(kit: LaneKit, item: str) -> DeliveryClaim:
 
 
 def deliver(kit: LaneKit, item: str, status: int | None) -> None:
-    """Claim a delivery and settle it with this status of the receiver's answer; None means that no answer came."""
+    """Claim a delivery, and settle it with the status of the receiver's answer, or with None for no answer."""
     claimed = claim(kit, item)
     kit.deliveries.settle(claimed, settlement_of(DeliveryOutcome(status), claimed.number, claimed.by_hand, 0.0, 0.5))
 
@@ -58,7 +58,7 @@ def deliveries_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
 
 
 def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
-    """A receiver that gets every job gets one delivery, even if the job names it too; other receivers get their own."""
+    """A receiver of every job gets one delivery of each event, even if the job also names the receiver."""
     both = kit.receivers.add("acme", HOOK)
     other = kit.receivers.add("acme", "https://hooks.example/b")
     kit.receivers.add("foreign", "https://hooks.example/c")
@@ -74,7 +74,8 @@ def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
 
 def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
     """
-    A receiver of all jobs gets the events that it named; a receiver of one job gets the events that the job names.
+    A receiver of every job gets the events that the receiver names. A receiver of one job gets the events that the job
+    names.
     """
     chooser = kit.receivers.add("acme", HOOK, ["edit.running", "edit.failed"])
     own = kit.receivers.ensure("acme", "https://hooks.example/own")
@@ -90,10 +91,7 @@ def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
 
 
 def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
-    """
-    A claim of a job dispatches the webhook about `edit.running`. The claim has the message for it, which the caller
-    sends.
-    """
+    """A claim of a job returns the message for the webhook about `edit.running`. The caller sends this message."""
     kit.receivers.add("acme", HOOK, ["edit.running"])
     job = kit.new()
     kit.enqueue(job)
@@ -103,7 +101,7 @@ def test_a_claim_returns_the_messages_of_its_event(kit: LaneKit) -> None:
 
 
 def test_a_disabled_receiver_gets_no_delivery(kit: LaneKit) -> None:
-    """A disabled receiver gets no delivery, even if the job names it; after it is enabled, it gets the next event."""
+    """A disabled receiver gets no delivery, even if the job names it. After it is enabled, it gets the next event."""
     receiver = kit.receivers.add("acme", HOOK)
     kit.receivers.set_disabled(receiver.id, True)
     assert deliveries_of(kit, ended(kit, receivers=(receiver.id,))) == []
@@ -112,10 +110,7 @@ def test_a_disabled_receiver_gets_no_delivery(kit: LaneKit) -> None:
 
 
 def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, client: Any) -> None:
-    """
-    Each success doubles how many deliveries a tenant may have at one host at once, up to eight; each tenant starts at
-    one.
-    """
+    """A tenant begins with one delivery at a time to a host. Each success doubles this number, up to eight."""
     kit.receivers.add("large", HOOK)
     kit.receivers.add("small", HOOK)
     for _ in range(40):
@@ -132,7 +127,7 @@ def test_a_host_starts_with_one_and_has_at_most_eight_at_once(kit: LaneKit, clie
 
 
 def test_a_failed_delivery_waits_by_the_schedule_and_dies_at_its_end(kit: LaneKit, client: Any) -> None:
-    """After ten recorded attempts a delivery is dead; it is in the dead letters and is kept for thirty days."""
+    """After ten recorded attempts a delivery is a dead letter, and is kept for thirty days."""
     kit.receivers.add("acme", HOOK)
     job = ended(kit)
     (record,) = kit.deliveries.of_job(job)
@@ -180,7 +175,7 @@ def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> No
 
 
 def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any) -> None:
-    """A job and its image are kept at least as long as the new schedule; a longer retention is not shortened."""
+    """A redelivery keeps the job and its image for the new schedule, and does not shorten a longer retention."""
     kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     names = {job: [f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}"] for job in (first, second)}
@@ -225,7 +220,7 @@ def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) 
 
 
 def test_410_disables_the_receiver_and_the_feed_says_so(kit: LaneKit, client: Any) -> None:
-    """An answer 410 disables the receiver and adds an event to the feed; waiting deliveries die at their next claim."""
+    """An answer 410 disables the receiver and adds an event to the feed. Waiting deliveries die at their next claim."""
     receiver = kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     deliver(kit, kit.deliveries.of_job(first)[0].id, 410)
@@ -251,8 +246,8 @@ def fail_until_shut(kit: LaneKit, client: Any, receiver: str = TARGET) -> None:
 
 def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
     """
-    Seven failures in ten results open a target's breaker; one probe at a time follows, and its success closes the
-    breaker.
+    Seven failures in ten results open a target's breaker. A failed probe doubles the wait, and a successful probe
+    closes the breaker.
     """
     kit.receivers.add("acme", HOOK)
     begun_at = client.time()[0]
@@ -277,7 +272,7 @@ def test_the_breaker_shuts_and_probes(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: LaneKit, client: Any) -> None:
-    """Enabling a receiver with an open breaker clears its failures: one success allows it two deliveries at once."""
+    """After a receiver with an open breaker is enabled, one successful probe allows two deliveries at once."""
     receiver = kit.receivers.add("acme", HOOK)
     fail_until_shut(kit, client)
     kit.receivers.set_disabled(receiver.id, False)
@@ -291,7 +286,7 @@ def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: 
 
 
 def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, client: Any) -> None:
-    """If a delivery was in flight when the breaker opened, its failure does not double the wait."""
+    """If a delivery was in flight when the breaker opened, a failure of this delivery does not double the wait."""
     kit.receivers.add("acme", HOOK)
     for _ in range(20):
         ended(kit)
@@ -306,7 +301,7 @@ def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, c
 
 
 def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -> None:
-    """Another worker repeats the attempt of a worker that died; a late settlement by the first worker has no effect."""
+    """When a worker dies, another worker repeats the attempt. A late settlement by the first worker has no effect."""
     kit.receivers.add("acme", HOOK)
     (record,) = kit.deliveries.of_job(ended(kit))
     frozen = claim(kit, record.id)
@@ -321,7 +316,7 @@ def test_a_delivery_whose_worker_died_is_sent_again(kit: LaneKit, client: Any) -
 
 
 def test_a_receiver_is_made_once_and_rotated(kit: LaneKit) -> None:
-    """`ensure` returns the same receiver for the same URL; after a rotation the old secret also signs for a day."""
+    """`ensure` returns the same receiver for the same URL. After a rotation, the old secret also signs for a day."""
     first, again = kit.receivers.ensure("acme", HOOK), kit.receivers.ensure("acme", HOOK)
     assert first == again
     rotated = kit.receivers.rotate(first.id)

@@ -1,4 +1,4 @@
-"""While hosts hang, the deliveries to other hosts still get slots; with real scripts, asserted by slots and order."""
+"""Tests with real scripts: while some hosts hang, the deliveries to other hosts still get slots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
-    """Let `count` jobs of a tenant succeed; the event of each goes to the URL."""
+    """Let `count` jobs of a tenant succeed, with one event to the URL for each job."""
     receiver = kit.receivers.ensure(tenant, url)
     new = [kit.new(tenant, receivers=(receiver.id,)) for _ in range(count)]
     kit.enqueue(*new)
@@ -33,7 +33,7 @@ def ended(kit: LaneKit, tenant: str, url: str, count: int = 1) -> None:
 
 
 def under_way(kit: LaneKit) -> list[DeliveryClaim]:
-    """Claim the dispatched deliveries, as workers do; return the claims."""
+    """Claim the dispatched deliveries, and return the claims."""
     claims = (kit.deliveries.claim(item, LEASE_S) for item in kit.dispatched("deliveries"))
     return [claim for claim in claims if claim]
 
@@ -52,9 +52,7 @@ def prove(kit: LaneKit, tenant: str, url: str, count: int = 4) -> None:
 
 
 def test_a_hundred_urls_at_one_hanging_host_hold_one_slot(kit: LaneKit, client: Any) -> None:
-    """
-    A hundred URLs at one host get one slot together, and another tenant's delivery is dispatched at the same time.
-    """
+    """A hundred URLs at one host together get one slot. Another tenant's delivery is dispatched at the same time."""
     for number in range(100):
         ended(kit, "sick", f"https://hanging.example/order/{number}")
     ended(kit, "well", "https://well.example/hook")
@@ -88,7 +86,7 @@ def test_a_host_that_hangs_for_one_tenant_is_open_to_another(kit: LaneKit, clien
 
 
 def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) -> None:
-    """Deliveries to 200 unproven targets get half of the slots; deliveries to a proven target get slots at once."""
+    """Deliveries to 200 unproven targets get half of the slots. Deliveries to a proven target get slots at once."""
     prove(kit, "well", "https://well.example/hook")
     for tenant in range(10):
         for host in range(20):
@@ -101,8 +99,8 @@ def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) 
 
 def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> None:
     """
-    Deliveries to one tenant's many new hosts hold eight slots, and four after timeouts; another tenant gets a slot at
-    once.
+    Deliveries to one tenant's many new hosts hold eight slots, and four after timeouts. Another tenant still gets a
+    slot at once.
     """
     for host in range(60):
         ended(kit, "sick", f"https://h{host}.example/hook")
@@ -117,7 +115,7 @@ def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> Non
 
 
 def test_hosts_that_answer_are_tried_ever_faster(kit: LaneKit) -> None:
-    """Every tenth of a tenant's 200 new receivers hangs: all others get their event before the first timeout."""
+    """When every tenth of 200 new receivers hangs, all others get their event before the first timeout."""
     for host in range(200):
         ended(kit, "acme", f"https://{'hanging' if host % 10 == 0 else 'well'}-{host}.example/hook")
     hanging, answered = [], 0
@@ -173,9 +171,7 @@ def test_no_more_is_dispatched_than_workers_have_threads(kit: LaneKit, client: A
 
 
 def test_tenants_take_turns_whatever_number_of_hosts_they_have(kit: LaneKit, client: Any) -> None:
-    """
-    A tenant with 200 deliveries at fifty proven hosts and a tenant with ten deliveries at one host get slots in turn.
-    """
+    """Two tenants get slots in turn, even if one has deliveries at fifty hosts and the other at one host."""
     for host in range(50):
         prove(kit, "large", f"https://h{host}.example/hook")
     prove(kit, "small", "https://small.example/hook")
@@ -208,8 +204,8 @@ def test_callbacks_of_tenants_do_not_wait_for_each_other(kit: LaneKit) -> None:
 
 def test_receivers_that_fail_are_found_by_tenant_until_they_succeed(kit: LaneKit, client: Any) -> None:
     """
-    A failing receiver is listed for its tenant, with the start and reason of its failures and its next attempt, until a
-    delivery succeeds or the receiver is removed.
+    A failing receiver is listed for its tenant, with start, reason and next attempt. After a success or a removal, the
+    receiver is no longer listed.
     """
     ended(kit, "one", "https://hanging.example/hook")
     ended(kit, "two", "https://failing.example/hook")

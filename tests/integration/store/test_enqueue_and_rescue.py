@@ -1,4 +1,4 @@
-"""Jobs are enqueued once and in order, rescue frees what is stuck, and deadlines end jobs that wait."""
+"""Tests of enqueueing in order and without duplicates, of rescue, and of deadlines of waiting jobs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def kit(client: Any) -> LaneKit:
 
 def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
     """
-    The same idempotency key and request return the same job. The same key with another request conflicts; for another
-    tenant it creates a job.
+    A repeated idempotency key returns the same job, and conflicts with another request. For another tenant, the key
+    creates a job.
     """
     first = kit.new(key="order 17", fingerprint="f1")
     assert kit.jobs.enqueue([first])[0][0].kind == "new"
@@ -40,7 +40,7 @@ def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_lost_reply_is_repeated_without_a_second_job(kit: LaneKit, client: Any) -> None:
-    """redis-py runs a script again if its reply was lost: the second run returns `new` and adds nothing."""
+    """When a script runs again after a lost reply, each job is answered `new` again, and no second job is made."""
     jobs = [kit.new(), kit.new(key="k", fingerprint="f")]
     kinds = [[result.kind for result in kit.jobs.enqueue(jobs)[0]] for _ in range(2)]
     assert kinds == [["new", "new"]] * 2
@@ -59,7 +59,7 @@ def test_two_thousand_jobs_are_enqueued_and_run_in_order(kit: LaneKit, client: A
 
 
 def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) -> None:
-    """Of 100 threads with one idempotency key, the first creates the job, and all others get its id."""
+    """Of 100 threads with one idempotency key, the first creates the job. All other threads get the id of this job."""
     jobs = [kit.new(key="order-17", fingerprint="f") for _ in range(100)]
     ids: list[str] = []
     start = threading.Barrier(100)
@@ -79,7 +79,7 @@ def test_a_hundred_threads_with_one_key_make_one_job(kit: LaneKit, client: Any) 
 
 
 def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, client: Any) -> None:
-    """The first sweep after a time without sweeps keeps expired leases, so that their holders can renew them."""
+    """The first sweep after an outage keeps expired leases. The workers can then renew these leases."""
     kit.open(5, 0.0)
     kit.enqueue(kit.new())
     kit.rescue()
@@ -95,8 +95,8 @@ def test_a_sweep_after_an_outage_gives_holders_a_heartbeats_time(kit: LaneKit, c
 
 def test_the_first_in_a_tick_sweeps_for_all(kit: LaneKit) -> None:
     """
-    Within one interval only the first caller of rescue sweeps. A second caller gets the time until its next call, and
-    no messages.
+    A second call of rescue within one interval does not sweep. The call returns the time until the next call, and no
+    messages.
     """
     kit.lanes.rescue(60.0, LEASE_S, RETENTION_S)
     kit.enqueue(*(kit.new() for _ in range(3)))
@@ -120,7 +120,7 @@ def test_lost_messages_are_sent_again(kit: LaneKit) -> None:
 
 
 def test_retries_wait_in_the_timetable(kit: LaneKit, client: Any) -> None:
-    """A job that waits for a retry holds no slot; when the retry is due, the job joins the backlog by its age."""
+    """A job that waits for a retry holds no slot. When the retry is due, the job joins the backlog by its age."""
     kit.open(1, 0.0)
     first, second = kit.new(), kit.new()
     kit.enqueue(first)
@@ -190,7 +190,8 @@ def test_what_a_waiting_job_weighs(kit: LaneKit, client: Any) -> None:
 
 def test_busy_means_no_attempt_and_no_charge(kit: LaneKit) -> None:
     """
-    If the endpoint answers that its queue is full, this uses no attempt and no charge, however often a job gets it.
+    When the endpoint refuses a POST because its queue is full, the refusal uses no attempt and no charge, even after 25
+    refusals.
     """
     from retouch.policy import RetryPolicy, decide
 

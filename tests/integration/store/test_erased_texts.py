@@ -72,8 +72,8 @@ def start_run(bulk: BulkService, query: str, tenant: str) -> BulkRun:
 
 def test_no_text_of_a_request_is_left(client: Any, redis_url: str, kit: LaneKit, tmp_path: Path) -> None:
     """
-    Prompts, addresses with their hosts, tags, idempotency keys and texts of answers are in no key and in no value. The
-    audit alone may have a tag, in the query of a bulk run.
+    After the erasure, no key or value in Redis has a text of the tenant's requests. Only the audit keeps a tag, in the
+    query of a bulk run.
     """
     kit.receivers.add("gone", OF_EVERY_JOB)
     jobs = enqueue(redis_url, "gone")
@@ -93,8 +93,7 @@ def test_no_text_of_a_request_is_left(client: Any, redis_url: str, kit: LaneKit,
 
 def test_bulk_runs_go_with_their_tenant(client: Any, kit: LaneKit, bulk: BulkService, tmp_path: Path) -> None:
     """
-    A tenant's bulk runs are aborted and deleted, and so are those of others whose query names this tenant alone. All
-    other runs stay.
+    The erasure deletes the tenant's bulk runs, and other runs whose query names only this tenant. All other runs stay.
     """
     own, of_ops = start_run(bulk, "tag:n=1", "gone"), start_run(bulk, "tenant:gone tag:n=1", "staff")
     kept = [start_run(bulk, "tenant:gone,stays tag:n=1", "staff"), start_run(bulk, "tag:n=1", "stays")]

@@ -1,4 +1,6 @@
-"""Erasing a tenant: what is deleted, what stays, and what happens to data that another tenant shares."""
+"""
+Tests of the erasure of a tenant: which data is deleted, and which data stays, such as data that another tenant shares.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +92,8 @@ def test_a_tenant_is_erased_and_its_ledger_stays(client: Any, redis_url: str, tm
 
 def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, tmp_path: Path) -> None:
     """
-    The first erasure cancels a job in flight, which ends when its worker settles it; the second erasure deletes it.
+    The first erasure cancels a job in flight, and the job ends when its worker settles it. The second erasure deletes
+    the job.
     """
     jobs, blobs = JobStore(client, retention_s=60.0), open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000")
     with EditQueue(redis_url) as queue:
@@ -104,7 +107,7 @@ def test_a_job_in_flight_goes_with_the_second_run(client: Any, redis_url: str, t
 
 
 def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobStore) -> None:
-    """If another tenant's running job has just stored the same bytes, the image stays for that job."""
+    """When a running job of another tenant has just stored the same bytes, the image stays for that job."""
     done, running = kit.new("gone"), kit.new("stays")
     kit.enqueue(done, running)
     name = blobs.put(b"the same bytes", "png")
@@ -117,9 +120,7 @@ def test_an_image_that_another_job_just_stored_stays(kit: LaneKit, blobs: BlobSt
 
 
 def test_what_was_just_put_goes_within_the_hour(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """
-    An image that was written less than an hour ago is deleted within an hour, even if its job was to be kept longer.
-    """
+    """An image that is less than an hour old is deleted within an hour, even if the job was to be kept longer."""
     name = blobs.put(b"young", "png")
     end(kit, "gone", name)
     keep_blob(kit.client, name, 30 * 86_400.0)
@@ -147,7 +148,7 @@ def test_kept_pictures_are_images_of_their_tenant(kit: LaneKit, blobs: BlobStore
 
 
 def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """An upload that no job uses is deleted with its tenant; an upload with the same bytes by another tenant stays."""
+    """An upload that no job uses is deleted with its tenant. An upload with the same bytes by another tenant stays."""
     own, shared = (put(blobs, text, tmp_path) for text in (b"own", b"shared"))
     keep_blob(kit.client, own, 90_000.0, "gone")
     for tenant in ("gone", "stays"):
@@ -158,7 +159,7 @@ def test_uploads_go_with_their_tenant(kit: LaneKit, blobs: BlobStore, tmp_path: 
 
 
 def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, tmp_path: Path) -> None:
-    """The input of a job in flight stays; the second erasure deletes it together with the job."""
+    """The input of a job in flight stays. The second erasure deletes this input together with the job."""
     name = put(blobs, b"input", tmp_path)
     keep_blob(kit.client, name, 90_000.0, "gone")
     job = kit.new("gone", input=name)
@@ -174,9 +175,7 @@ def test_what_a_job_in_flight_works_with_stays(kit: LaneKit, blobs: BlobStore, t
 def test_a_job_that_ends_during_the_erasure_keeps_its_image(
     kit: LaneKit, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    If another tenant's job ends with the same image during the erasure, the image stays, since jobs are read once more.
-    """
+    """When a job of another tenant ends with the same image during the erasure, the image stays."""
     name = put(blobs, b"the same bytes", tmp_path)
     end(kit, "gone", name)
     keep_blob(kit.client, name, 90_000.0)
@@ -192,7 +191,7 @@ def test_a_job_that_ends_during_the_erasure_keeps_its_image(
 
 
 def test_deliveries_go_whose_jobs_went_before(kit: LaneKit, blobs: BlobStore) -> None:
-    """Deliveries of a tenant are deleted even if their jobs have expired; those of another tenant stay."""
+    """Deliveries of a tenant are deleted even if their jobs have expired. Deliveries of another tenant stay."""
     left = []
     for tenant in ("gone", "stays"):
         kit.receivers.add(tenant, "https://hooks.example/every-job")

@@ -1,4 +1,4 @@
-"""Fencing: a worker whose lease is lost changes nothing, but a late paid answer is kept."""
+"""Tests of fencing: a worker that lost its lease changes nothing, but a late paid answer from this worker is kept."""
 
 from __future__ import annotations
 
@@ -27,9 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
-    """
-    Return two claims of one job: the claim of a frozen worker that has POSTed, and the claim of its present worker.
-    """
+    """Return the claim of a worker that POSTed and lost its lease, and the next worker's claim of the same job."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     frozen = kit.claim(job)
@@ -40,9 +38,7 @@ def taken_over(kit: LaneKit) -> tuple[Claim, Claim]:
 
 
 def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
-    """
-    The heartbeat of a stale worker returns its job as lost; the intent and settlements of this worker change nothing.
-    """
+    """For a stale worker, the heartbeat returns the job as lost, and an intent or a settlement changes nothing."""
     frozen, current = taken_over(kit)
     before = client.hgetall(f"rt:edits:state:{frozen.job}")
     assert kit.lanes.heartbeat(LEASE_S, [("edits", frozen.job, frozen.fence)]) == [frozen.job]
@@ -55,9 +51,7 @@ def test_a_stale_worker_changes_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_worker_is_stale_from_the_moment_of_rescue(kit: LaneKit) -> None:
-    """
-    After rescue and before the next claim no worker holds the job; the worker that lost its lease cannot settle it.
-    """
+    """When rescue has ended the lease of a worker, this worker cannot settle the job, even before the next claim."""
     kit.enqueue(kit.new())
     frozen = kit.claim(kit.dispatched()[0])
     kit.make_due("edits", "slots")
@@ -88,8 +82,8 @@ def test_an_intent_that_is_repeated_is_one_charge(kit: LaneKit) -> None:
 
 def test_a_late_paid_answer_stops_the_second_post(kit: LaneKit) -> None:
     """
-    If a late paid answer arrives after another worker claimed the job, the intent of that worker returns the answer in
-    place of `ok`, so it does not POST.
+    When a late paid answer arrives after the next claim, `intend` returns this answer in place of `ok`, and nothing is
+    POSTed.
     """
     frozen, current = taken_over(kit)
     kit.jobs.answer(frozen, "succeeded", READY)
@@ -133,8 +127,7 @@ def test_a_late_paid_answer_finds_a_job_that_waits_for_a_slot(kit: LaneKit) -> N
 
 def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: LaneKit, client: Any) -> None:
     """
-    A late paid answer arrives during a second POST, and the second POST fails for good: the job continues from the
-    answer.
+    When a late paid answer arrives during a second POST that fails for good, the job continues from the late answer.
     """
     frozen, current = taken_over(kit)
     assert kit.jobs.intend(current) == "ok"
@@ -146,7 +139,7 @@ def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: L
 
 
 def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
-    """Two successful POSTs are two charges. The job keeps its first result; the late answer does not replace it."""
+    """When a late paid answer arrives after the job has succeeded, the job has two charges and stays succeeded."""
     frozen, current = taken_over(kit)
     kit.jobs.intend(current)
     kit.jobs.answer(current, "succeeded", OTHER)
@@ -158,7 +151,7 @@ def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
 
 
 def test_a_late_answer_to_a_cancelled_job_is_kept_for_a_replay(kit: LaneKit) -> None:
-    """A cancelled job stays cancelled when a late paid answer arrives; a replay continues from this answer."""
+    """When a late paid answer arrives, a cancelled job stays cancelled. A replay continues from this answer."""
     frozen, _ = taken_over(kit)
     kit.jobs.cancel(frozen.job)
     kit.make_due("edits", "slots")
@@ -182,8 +175,8 @@ def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
 
 def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
     """
-    A waiting job is cancelled at once. A running job is cancelled when its call ends; its record says whether it was
-    charged. A job that has ended does not change.
+    A waiting job is cancelled at once, and a running or polled job when its call ends. The record says whether the job
+    was charged before. An ended job does not change.
     """
     waiting, dispatched, parked, polled, running = jobs = [kit.new() for _ in range(5)]
     kit.open(4, 0.0)
@@ -225,7 +218,9 @@ def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_replay_of_what_was_kept_is_done_at_once(kit: LaneKit, client: Any) -> None:
-    """A job that was cancelled after its image was stored succeeds at once when it is replayed, without a call."""
+    """
+    When a job was cancelled after its image was stored, a replay ends the job as succeeded at once, without a call.
+    """
     kit.enqueue(kit.new())
     claim = kit.claim(kit.dispatched()[0])
     kit.jobs.intend(claim)

@@ -44,8 +44,8 @@ def test_a_job_counts_at_each_step(kit: LaneKit, history: History) -> None:
 
 def test_failures_count_by_code_and_tenant(kit: LaneKit, history: History) -> None:
     """
-    Failed jobs are counted by error code and tenant. A cancelled job is counted as before or after its charge, and its
-    latency is not counted.
+    Failed jobs are counted by error code and tenant. A cancelled job is counted as `after_charge`, and without its
+    latency.
     """
     kit.open(5, 0.0)
     for tenant, decision in (("acme", SPAM), ("acme", GIVE_UP), ("zeta", SPAM)):
@@ -63,8 +63,8 @@ def test_failures_count_by_code_and_tenant(kit: LaneKit, history: History) -> No
 
 def test_a_repeated_answer_counts_once(kit: LaneKit, history: History) -> None:
     """
-    A script that runs again after a lost reply counts nothing twice. The answer to a poll counts as an answer of its
-    own class.
+    When a script runs again after a lost reply, nothing is counted twice. The answer to a poll is counted by its own
+    class.
     """
     claim = posted(kit, one_job(kit))
     assert kit.jobs.intend(claim) == "ok"
@@ -80,7 +80,7 @@ def test_a_repeated_answer_counts_once(kit: LaneKit, history: History) -> None:
 
 
 def test_a_lost_lease_counts_nothing(kit: LaneKit, history: History) -> None:
-    """A job is counted as ended once, although the worker that lost its lease settles it too; the rescue is counted."""
+    """When a worker that lost its lease also settles the job, the job counts as ended once. The rescue is counted."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -91,7 +91,9 @@ def test_a_lost_lease_counts_nothing(kit: LaneKit, history: History) -> None:
 
 
 def test_charges_are_those_of_the_ledger(kit: LaneKit, history: History, ledger: Ledger) -> None:
-    """A late answer moves a charge from unknown to useful: history and ledger agree, and no stored count decreases."""
+    """
+    When a late answer changes a charge from unknown to useful, history and ledger agree. No stored count decreases.
+    """
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -105,7 +107,7 @@ def test_charges_are_those_of_the_ledger(kit: LaneKit, history: History, ledger:
 
 
 def test_deliveries_count_by_outcome(kit: LaneKit, history: History) -> None:
-    """Each attempt of a delivery counts. The first success has one lag; a redelivery by hand has no lag."""
+    """Each attempt of a delivery counts. The first success has one lag, and a redelivery by hand has no lag."""
     kit.fail_delivery("acme", "https://r.example/hook", DeliveryOutcome(500))
     assert lately(history).deliveries == {"retrying": 1}
     (item,) = kit.client.zrange("rt:deliveries:timetable", 0, -1)
@@ -142,10 +144,7 @@ def test_minutes_are_rolled_up_exactly_once(kit: LaneKit, history: History, clie
 
 
 def test_a_minute_that_opens_again_is_added(history: History, client: Any) -> None:
-    """
-    If counts are written to a minute after its roll-up, for example after the clock was set back, they are added once
-    too.
-    """
+    """When counts are written to a minute after its roll-up, the next roll-up adds them once."""
     minute = int(time.time() // 60) - 5
     for _ in range(2):
         put_counts(client, minute, {"enqueued - acme": 3})
@@ -156,7 +155,8 @@ def test_a_minute_that_opens_again_is_added(history: History, client: Any) -> No
 
 def test_tenants_beyond_the_busiest_are_summed_up(history: History, client: Any) -> None:
     """
-    Of 300 tenants in a minute, the 100 busiest keep their own rows and the others share one row; the total stays exact.
+    Of 300 tenants in a minute, the 100 busiest have their own rows, and the others share one row. The total stays
+    exact.
     """
     minute = int(time.time() // 60) // 60 * 60 - 60
     put_counts(client, minute, {f"enqueued - t{number:03}": number for number in range(1, 301)})
@@ -173,7 +173,7 @@ def test_tenants_beyond_the_busiest_are_summed_up(history: History, client: Any)
 
 
 def test_a_range_reads_hours_where_it_can(history: History, client: Any) -> None:
-    """In any range each minute counts once: from its own hash, or from the hash of its hour."""
+    """In any range, each minute counts once, from the hash of the minute or from the hash of its hour."""
     now = int(time.time() // 60)
     for minute in range(now - 300, now + 1):
         put_counts(client, minute, {"enqueued - acme": 1})
@@ -186,8 +186,8 @@ def test_a_range_reads_hours_where_it_can(history: History, client: Any) -> None
 
 def test_series_have_every_step(history: History, client: Any) -> None:
     """
-    A series has one period for each step, even if nothing happened in it. The periods add up to the counts of the
-    range.
+    A series has one period for each step, even if nothing happened in the period. The periods add up to the counts of
+    the range.
     """
     now = int(time.time() // 60)
     for minute in (now - 30, now - 3, now):
@@ -202,8 +202,8 @@ def test_series_have_every_step(history: History, client: Any) -> None:
 
 def test_bounds_are_those_of_the_script(kit: LaneKit, history: History) -> None:
     """
-    The script has the same bucket bounds as history.py. Each latency just below a bound, and a latency above the last
-    bound, is counted in a bucket of its own.
+    The script counts a wait just below each bound of history.py in the bucket of this bound. A longer wait is counted
+    in the last bucket.
     """
     job, bounds = one_job(kit), BOUNDS["wait"]
     places = [bucket_below(kit, history, job, bound) for bound in (*bounds, 200_000.0)]
@@ -212,8 +212,10 @@ def test_bounds_are_those_of_the_script(kit: LaneKit, history: History) -> None:
 
 def bucket_below(kit: LaneKit, history: History, job: str, bound: float) -> int:
     """
-    Claim a job that has waited up to 20 ms less than `bound` seconds; return the place of the bucket that counts this.
-    If the claim came too late, as on a busy machine, the job is claimed again.
+    Claim a job that has waited up to 20 ms less than `bound` seconds. Return the index of the bucket that counts the
+    wait.
+
+    If a busy machine claims the job too late, the claim is repeated.
     """
     while True:
         kit.client.hdel(f"rt:edits:state:{job}", "started_at")

@@ -1,4 +1,6 @@
-"""History against a plain model: after random lives of jobs, every reading equals what the model has counted."""
+"""
+History compared with a plain model: after random lives of jobs, each reading of history equals the counts of the model.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ lives = st.lists(
 @dataclass
 class Model:
     """
-    The expected counts, by row (`*`, `t:TENANT`, `a:ACCOUNT`) and by name; a latency is one count, without buckets.
+    The expected counts by row and name. A row is `*` for the total, `t:TENANT` or `a:ACCOUNT`. Each latency counts as
+    one, without buckets.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -49,12 +52,12 @@ class Model:
                 self.counts.setdefault(row, Counter())[name] += by
 
     def row(self, row: str) -> Counter[str]:
-        """Return the counts of a row; an unknown row has no counts."""
+        """Return the counts of a row, without counts for an unknown row."""
         return self.counts.get(row, Counter())
 
 
 def plain(counts: HistoryCounts) -> Counter[str]:
-    """Return the counts that history returned, under the names that the model uses."""
+    """Return counts of history under the names of the model."""
     found = Counter[str]({"enqueued": counts.enqueued, "calls": counts.calls})
     for kind in ("answers", "charges", "deliveries", "rescues"):
         found.update({f"{kind}:{name}": count for name, count in getattr(counts, kind).items()})
@@ -64,7 +67,7 @@ def plain(counts: HistoryCounts) -> Counter[str]:
 
 
 class Stage:
-    """Real stores with two accounts, and the model that counts what the test does to them."""
+    """Real stores with two accounts, and a model that counts each action of the test."""
 
     def __init__(self, client: Any) -> None:
         client.flushdb()
@@ -76,8 +79,8 @@ class Stage:
 
     def live(self, tenant: str, tries: list[str], last: str, end: str, *, hooked: bool, received: bool) -> None:
         """
-        Enqueue a job and take it through its attempts to its end: one attempt for each answer in `tries`, one for
-        `last`.
+        Run one job to its end: one attempt for each answer in `tries`, a last attempt with the answer `last`, and the
+        settlement `end`.
         """
         own, charges = ("dear" if tenant == "zeta" else DEFAULT_ACCOUNT), list[str]()
         receivers = (self.kit.receivers.ensure(tenant, RECEIVER).id,) if hooked else ()
@@ -138,7 +141,7 @@ class Stage:
 
 
 def assert_all_readings(stage: Stage) -> None:
-    """Check each reading of history, and the money of `stats`, against the model."""
+    """Assert that each reading of history, and the amounts of `stats`, equal the model."""
     history, model = History(stage.client), stage.model
     assert plain(history.between(0)) == plain(history.totals()) == +model.row("*")
     for tenant in TENANTS:
@@ -153,7 +156,7 @@ def assert_all_readings(stage: Stage) -> None:
 
 
 def assert_money(stage: Stage) -> None:
-    """Check that each charge costs the price of its account, in every row and in the sum."""
+    """Assert that each charge costs the price of its account, in every row and in the sum."""
 
     def price(row: str) -> float:
         charges = {name: n for name, n in stage.model.row(row).items() if name.startswith("charges:")}
@@ -171,7 +174,7 @@ def assert_money(stage: Stage) -> None:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives=lives, rolled=st.booleans())
 def test_every_reading_is_that_of_a_plain_model(client: Any, lives: list[Any], rolled: bool) -> None:
-    """Jobs, charges, deliveries and latencies count once each, before and after their minute is rolled up."""
+    """Each reading of history equals the model, before and after the minutes are rolled up."""
     stage = Stage(client)
     for place, (tenant, tries, last, end, hooked, received) in enumerate(lives):
         if rolled and place == len(lives) // 2:

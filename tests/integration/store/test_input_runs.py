@@ -1,4 +1,4 @@
-"""Other runs of one picture: which jobs they are, how they are ordered, and how long they are kept."""
+"""Tests of other runs of one picture: the jobs, their order, and how long they are kept."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_runs_of_the_same_picture_are_found(kit: LaneKit) -> None:
 
 
 def test_a_traced_job_is_a_run_too(kit: LaneKit) -> None:
-    """A job with a trace is found too, although its spec has the context of the trace after the picture."""
+    """A job with a trace is found by its picture too."""
     kit.open(50, 0.0)
     context = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     first, second = (claimed(kit, trace=context).id for _ in range(2))
@@ -57,7 +57,7 @@ def test_a_traced_job_is_a_run_too(kit: LaneKit) -> None:
 
 
 def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
-    """A job enters the index at its claim. Before its claim it finds the other runs and is not a run itself."""
+    """A job enters the index by picture when it is claimed. A waiting job already finds the other runs."""
     kit.open(1, 0.0)
     done = claimed(kit).id
     waiting = kit.new(input=FIRST)
@@ -69,7 +69,7 @@ def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_tag_is_no_picture(kit: LaneKit, client: Any) -> None:
-    """A tag with the name `input` is never taken for the picture, whether the job has a picture or not."""
+    """The index by picture ignores a tag with the name `input`, whether the job has a picture or not."""
     kit.open(50, 0.0)
     tags = {"input": SECOND}
     job = claimed(kit, "", tags=tags).id
@@ -101,7 +101,7 @@ def test_runs_end_with_their_records(kit: LaneKit, client: Any) -> None:
 
 
 def test_erasing_drops_the_runs(kit: LaneKit, client: Any, tmp_path: Path) -> None:
-    """After a tenant is erased, no index by picture of the tenant is left."""
+    """After a tenant is erased, no index of its jobs is left."""
     _ended(kit)
     erase_tenant(client, kit.jobs, open_blobs(tmp_path.as_uri(), "http://127.0.0.1:8000"), "acme")
     assert list(client.scan_iter("rt:job*acme*")) == []

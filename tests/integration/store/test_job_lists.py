@@ -1,4 +1,6 @@
-"""Lists of jobs by state, code, tag, tenant and time: the indexes that scripts write, and the pages read from them."""
+"""
+Tests of lists of jobs by state, code, tag, tenant and time. Scripts write the indexes, and pages are read from them.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +29,7 @@ def failed(code: str) -> Fail:
 
 
 def listed(kit: LaneKit, query: JobQuery, limit: int = 3) -> list[str]:
-    """
-    Return the ids of all jobs of a query, read page by page. Assert that every page but the last is full and has a
-    cursor.
-    """
+    """Return the ids of all jobs that match a query, read page by page. Assert that each page with a cursor is full."""
     search, found, after = JobSearch(kit.jobs), list[str](), None
     while True:
         page = search.page(query, limit, after)
@@ -126,8 +125,8 @@ def test_entries_of_one_instant_are_neither_skipped_nor_repeated(kit: LaneKit) -
 
 def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    If two large indexes share no job, each page ends at its bound without a job, and its cursor leads further until the
-    list ends.
+    When two large indexes have no job in common, each page ends at its bound without a job. The cursors lead to the end
+    of the list.
     """
     monkeypatch.setattr("retouch.store.job_search.CANDIDATES_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 100)
@@ -151,8 +150,7 @@ def test_a_page_that_looks_at_too_much_makes_progress(kit: LaneKit, monkeypatch:
 
 def test_retention_trims_the_indexes_and_their_list(kit: LaneKit, client: Any) -> None:
     """
-    Retention deletes the entries of expired records from all indexes, and deletes the names of empty indexes from the
-    list.
+    Retention deletes the entries of expired jobs from all indexes, and deletes empty indexes from the list of indexes.
     """
     old, new = kit.new(tags={"a": "1", "b": "2"}), kit.new(tags={"a": "1"})
     kit.enqueue(old, new)
@@ -174,8 +172,8 @@ def test_retention_looks_at_few_indexes_in_one_minute(
     kit: LaneKit, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Each minute retention looks at a bounded number of a tenant's indexes, beginning with those that it has not looked
-    at for longest.
+    Each minute, retention checks a bounded number of a tenant's indexes. It begins with the indexes whose last check is
+    oldest.
     """
     monkeypatch.setattr("retouch.store.blob_retention._INDEXES_MOST", 3)
     kit.enqueue(kit.new(tags={f"t{number}": "x" for number in range(8)}))

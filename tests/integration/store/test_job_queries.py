@@ -33,7 +33,7 @@ def found(kit: LaneKit, text: str, limit: int = 1_000) -> list[str]:
 
 def with_charges(kit: LaneKit, *kinds: str, **spec: Any) -> str:
     """
-    Return the id of a failed job that was POSTed once for each class of answer in `kinds`; "" means that no answer
+    Return the id of a failed job with one POST for each kind of answer in `kinds`. An empty kind means that no answer
     came.
     """
     job = kit.new(**spec)
@@ -51,7 +51,8 @@ def with_charges(kit: LaneKit, *kinds: str, **spec: Any) -> str:
 
 def test_jobs_by_what_they_cost(kit: LaneKit) -> None:
     """
-    `cost:` counts the POSTs that may have been charged: a refused POST is not counted, a POST with a lost answer is.
+    `cost:` counts the POSTs that may have been charged. This includes a POST with a lost answer, and excludes a refused
+    POST.
     """
     free, one, two = with_charges(kit), with_charges(kit, "succeeded"), with_charges(kit, "", "succeeded")
     assert found(kit, "cost:>1") == [two]
@@ -61,7 +62,7 @@ def test_jobs_by_what_they_cost(kit: LaneKit) -> None:
 
 
 def test_jobs_by_receiver(kit: LaneKit, client: Any) -> None:
-    """`receiver:` finds the jobs that named the receiver and the jobs whose events were sent to it, and no others."""
+    """`receiver:` finds exactly the jobs that named the receiver and the jobs with a delivery to the receiver."""
     named, every = kit.receivers.ensure("acme", "https://a.example/1"), kit.receivers.add("acme", "https://a.example/2")
     waiting = kit.new(receivers=(named.id,))
     ended, other = kit.new(receivers=(named.id,)), kit.new()
@@ -102,8 +103,8 @@ def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
 
 def test_one_of_many_by_account_is_looked_at_alone(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The only job of an account among 2,000 jobs is found by an index. The account `default` has no index: a query for
-    its jobs ends after the number of entries that a query may read.
+    The only job of an account among 2,000 jobs is found with one entry read. For `default`, which has no index, a query
+    ends at its bound of entries.
     """
     kit.open_accounts(account("default", 1, tier=1), account("b", 1, tier=2))
     kit.enqueue(*(kit.new() for _ in range(2_000)))
@@ -126,7 +127,7 @@ def test_a_full_page_reads_little(kit: LaneKit) -> None:
 
 
 def test_jobs_by_id(kit: LaneKit) -> None:
-    """`id:` finds jobs of any tenant if they match the other terms of the query; an unknown id finds nothing."""
+    """`id:` finds jobs of any tenant if they match the other terms of the query. An unknown id finds nothing."""
     mine, theirs = kit.new(), kit.new("globex", tags={"a": "1"})
     kit.enqueue(mine, theirs)
     named = f"id:{mine.id},{theirs.id},ed_nowhere"
@@ -189,7 +190,7 @@ def walked(kit: LaneKit, query: JobQuery) -> list[str]:
 
 @contextmanager
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Context manager that yields a list, which gets one entry for each round trip to Redis."""
+    """Context manager that yields a list with one entry for each round trip to Redis during the block."""
     trips = list[int]()
     send: Any = Connection.send_packed_command
     with monkeypatch.context() as patch:
@@ -234,7 +235,7 @@ def test_the_newest_jobs_of_all_cost_no_look_at_each_tenant(kit: LaneKit, monkey
 
 
 def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
-    """Pages over the jobs of many tenants list each job once; tenants whose jobs have expired do not end the list."""
+    """Pages over the jobs of many tenants list each job once. A tenant with only expired jobs does not end the list."""
     together = [kit.new(f"t{number % 40}") for number in range(120)]
     kit.enqueue(*together)
     single = [kit.new(f"s{number % 7}") for number in range(60)]
@@ -256,8 +257,8 @@ def test_everybodys_jobs_are_listed_once(kit: LaneKit) -> None:
 
 def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A query by cost reads a bounded number of entries for each page. The page says how many it read, and its cursor
-    continues after them.
+    For a query by cost, each page reads a bounded number of entries and returns this number. The next page continues
+    after these entries.
     """
     monkeypatch.setattr("retouch.store.job_search.UNINDEXED_MOST", 100)
     monkeypatch.setattr("retouch.store.job_search.STEP", 50)
@@ -274,8 +275,8 @@ def test_a_field_without_an_index_says_how_much_was_looked_at(kit: LaneKit, monk
 
 def test_queries_over_http(callers: Callers, edit_body: Callable[..., Any], client: Any) -> None:
     """
-    `q` can be combined with other filters and lists only jobs that the caller may see. A wrong query is a 422 with the
-    position of each fault.
+    `q` can be combined with other filters, and lists only jobs that the caller may see. A wrong query is answered 422
+    with the position of each fault.
     """
     api, stranger, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
@@ -305,7 +306,7 @@ def test_queries_over_http(callers: Callers, edit_body: Callable[..., Any], clie
 
 
 def test_queries_in_python_and_on_the_command_line(queue: EditQueue) -> None:
-    """The same query finds the same jobs in `queue.jobs(…)` and in `retouch jobs …`; both refuse a wrong query."""
+    """The same query finds the same jobs in `queue.jobs(…)` and in `retouch jobs …`. Both refuse a wrong query."""
     jobs = [queue.enqueue(EDIT, tenant=tenant, tags={"n": str(at)}) for at, tenant in enumerate(["default", "acme"])]
     jobs[0].cancel()
     assert [job.id for job in queue.jobs("state:cancelled since:1h")] == [jobs[0].id]

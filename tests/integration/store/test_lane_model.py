@@ -1,6 +1,6 @@
 """
-The lanes in random order of steps: workers stall or die after any step, messages are lost, doubled or late, and jobs
-are cancelled, replayed and rescued. Scripts and Redis are real, and only the test moves the clock.
+Model of the lanes with random steps: workers stall or die, messages are lost, doubled or late, and jobs are cancelled,
+replayed and rescued. Scripts and Redis are real, and only the test moves the clock.
 """
 
 from __future__ import annotations
@@ -78,13 +78,13 @@ Move = TypeVar("Move")
 
 
 def by_hand(move: Move) -> Move:
-    """Return the decision or settlement with a delay of WAIT_S, so that only the test makes it due."""
+    """Return the move with WAIT_S in place of any delay, so that only the test makes the move due."""
     return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
 @dataclass
 class Worker:
-    """One attempt and its next step; between any two steps the worker may stall and continue much later."""
+    """One attempt and its next step. Between any two steps, the worker may stall and continue much later."""
 
     claim: Claim
     step: str = "begin"
@@ -93,7 +93,7 @@ class Worker:
 
 @dataclass
 class Truth:
-    """The POSTs of one job at the endpoint, and how many of them may have been charged."""
+    """The POSTs of one job, and how many of these POSTs may have been charged."""
 
     max_charges: int
     posts: int = 0
@@ -290,9 +290,7 @@ class Lane(RuleBasedStateMachine):
                 assert record.error.code in ("deadline_passed", "worker_lost"), f"{record.id}: {record.error}"
 
     def teardown(self) -> None:
-        """
-        Let faultless workers run until everything has ended; assert that every job ends and no delivery is doubled.
-        """
+        """Let faultless workers run. Assert that every job ends, and that no delivery was made twice."""
         if not hasattr(self, "kit"):
             return
         self.kit.lanes.resume()
@@ -337,7 +335,7 @@ class Lane(RuleBasedStateMachine):
 
 
 def assert_model_holds(model: type[Lane], client: Any) -> None:
-    """Run the state machine `model` on this server; its invariants are asserted after each step."""
+    """Run the state machine `model` on this server. The invariants are asserted after each step."""
     run_state_machine_as_test(type("OnThisServer", (model,), {"client": client}), settings=MODEL_SETTINGS)
     assert client.ping()
 

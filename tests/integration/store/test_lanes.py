@@ -1,4 +1,4 @@
-"""The lane on a real server: which job runs next, how many jobs run at once, and when jobs wait."""
+"""Tests of a lane on a real server: which job runs next, how many jobs run at once, and when jobs wait."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUCCEED = Succeed(IMAGE)
 
 
 def run_in_order(kit: LaneKit, messages: list[Message], count: int) -> list[str]:
-    """Let a worker run `count` jobs in the order of their messages; return the tenants of these jobs."""
+    """Let a worker run `count` jobs in the order of their messages. Return the tenants of these jobs."""
     order = []
     for _ in range(count):
         _, job = messages.pop(0)
@@ -36,7 +36,7 @@ def test_one_job_does_not_wait_behind_anothers_backlog(kit: LaneKit) -> None:
 
 
 def test_a_tenant_that_comes_back_does_not_jump_the_line(kit: LaneKit) -> None:
-    """A tenant that was idle gets no credit for that time: it and a busy tenant get slots in turn."""
+    """When an idle tenant enqueues again, this tenant and a busy tenant get slots in turn."""
     kit.open(1, 0.0)
     messages = kit.enqueue(*(kit.new("large") for _ in range(60)))
     run_in_order(kit, messages, 30)
@@ -58,7 +58,7 @@ def test_weights_are_shares_of_the_slots(kit: LaneKit) -> None:
 
 
 def test_a_tenants_own_limit_holds(kit: LaneKit, client: Any) -> None:
-    """A tenant with a limit of two never holds more than two slots; the other tenants get the other slots."""
+    """A tenant with a limit of two never holds more than two slots. Other tenants get the other slots."""
     kit.open(5, 0.0)
     kit.lanes.set_group("edits", "small", limit=2)
     jobs = [kit.new("small") for _ in range(9)]
@@ -93,8 +93,7 @@ def test_a_limit_that_is_lowered_holds_from_the_next_dispatch_on(kit: LaneKit, c
 
 def test_priority_is_age(kit: LaneKit, client: Any) -> None:
     """
-    High priority goes before normal and normal before low, each in the order of age. Ten minutes of age count as one
-    level.
+    Jobs run in the order of their priority, and then of their age. Ten minutes of age count as one level of priority.
     """
     kit.open(1, 0.0)
     kit.lanes.pause()
@@ -117,7 +116,8 @@ def test_priority_is_age(kit: LaneKit, client: Any) -> None:
 
 def test_a_replayed_job_keeps_its_priority(kit: LaneKit) -> None:
     """
-    A replayed job takes the place that a new job of its priority would get; a paid job goes first at any priority.
+    A replayed job takes the place of a new job of the same priority. A job with a paid answer goes first at any
+    priority.
     """
     kit.open(1, 0.0)
     low, high, raised, paid = kit.new(priority="low"), kit.new(priority="high"), kit.new(), kit.new(priority="low")
@@ -175,7 +175,7 @@ def learnt(client: Any) -> tuple[int, float]:
 
 
 def answer(kit: LaneKit, health: str) -> None:
-    """Let a worker POST a job, record the answer with this word about the endpoint's health, end the job, and sweep."""
+    """Claim and POST a job, record an answer with this word about the endpoint, settle the job, and sweep."""
     claim = kit.claim(kit.dispatched()[0])
     assert kit.jobs.intend(claim) == "ok"
     kit.jobs.answer(claim, "refused" if health == "full" else "succeeded", None, health)
@@ -184,7 +184,7 @@ def answer(kit: LaneKit, health: str) -> None:
 
 
 def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
-    """A tenant with steady work gets its turns, although two new tenants with one job each arrive for each slot."""
+    """A tenant with steady work still gets slots when two new tenants arrive for each slot."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("steady") for _ in range(40)))
     served = []
@@ -235,7 +235,7 @@ def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
 
 def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> None:
     """
-    A lane that changes from a limit of 100 to `auto` begins with five; workers that start later keep the learnt limit.
+    A lane that changes from a limit of 100 to `auto` begins with five. Workers that start later keep the learnt limit.
     """
     kit.open(100, 0.0)
     kit.open("auto", 0.0)
@@ -247,8 +247,8 @@ def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> N
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
     """
-    The limit grows from five with successes. When the endpoint's queue is full, the limit is halved, once for each
-    burst, but not below one. A fixed limit does not change.
+    A learnt limit begins at five and grows with successes. A full queue halves the limit once for each burst, but not
+    below one. A fixed limit does not change.
     """
     kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))

@@ -1,4 +1,4 @@
-"""A job is POSTed twice, and one answer comes late: an image that was paid for is used, and every job ends."""
+"""A job is POSTed twice, and one answer comes late: a paid image is used, and every job ends."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kit(client: Any) -> LaneKit:
 
 
 def lost(kit: LaneKit, job: str) -> Claim:
-    """Claim and POST a job, let the lease expire, and sweep; return the claim of the worker that lost the lease."""
+    """Claim and POST a job, let the lease expire, and sweep. Return the claim of the worker that lost the lease."""
     frozen = kit.claim(job)
     assert kit.jobs.intend(frozen) == "ok"
     kit.make_due("edits", "slots")
@@ -36,10 +36,7 @@ def lost(kit: LaneKit, job: str) -> Claim:
 
 
 def both_asked(kit: LaneKit) -> tuple[Claim, Claim]:
-    """
-    POST a job twice; return the claim of the worker that lost its lease, and the claim of the worker that has the job
-    now.
-    """
+    """POST a job twice. Return the claim of the worker that lost its lease, and the claim of the present worker."""
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     current = kit.claim(frozen.job)
@@ -54,14 +51,14 @@ def is_processing(kit: LaneKit, claim: Claim) -> None:
 
 
 def next_claim(kit: LaneKit, job: str, part: str) -> Claim:
-    """Make the job due in `part` (`slots` or `timetable`) and sweep; return the next worker's claim."""
+    """Make the job due in `part`, which is `slots` or `timetable`, and sweep. Return the next claim."""
     kit.make_due("edits", part)
     kit.rescue()
     return kit.claim(job)
 
 
 def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
-    """Record that the polled generation has failed; settle the claim, and return the decision."""
+    """Record that the polled generation failed, settle the claim, and return the decision."""
     outcome = Failed("failed", seen_by_poll=True)
     kit.jobs.answer(claim, "failed", None)
     decision = decide(outcome, claim.attempt(), policy, claim.now_at, 0.5)
@@ -72,7 +69,8 @@ def fails(kit: LaneKit, claim: Claim, policy: RetryPolicy) -> Retry | Fail:
 
 def test_a_late_image_is_used_when_the_polled_one_fails(kit: LaneKit) -> None:
     """
-    A paid answer that arrives while another POST is processing is set aside. It is used when the other POST fails.
+    A paid answer that arrives while another POST is processing becomes a spare. The spare is used when the other POST
+    fails.
     """
     frozen, current = both_asked(kit)
     is_processing(kit, current)
@@ -85,8 +83,7 @@ def test_a_late_image_is_used_when_the_polled_one_fails(kit: LaneKit) -> None:
 
 def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) -> None:
     """
-    A job that continues from a late answer keeps this answer when a second POST is answered, and uses it when that POST
-    fails for good.
+    An adopted late answer is kept when a second POST is answered, and is used when the second POST fails for good.
     """
     frozen, current = both_asked(kit)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -97,7 +94,9 @@ def test_a_late_image_that_was_adopted_outlives_the_next_answer(kit: LaneKit) ->
 
 
 def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
-    """If one POST of a job is still processing at the deadline, the job succeeds with the image of its other POST."""
+    """
+    When the polled POST is still processing at the deadline, the job succeeds with the late image of the other POST.
+    """
     frozen, current = both_asked(kit)
     is_processing(kit, current)
     kit.jobs.answer(frozen, "succeeded", READY, "ok")
@@ -112,7 +111,7 @@ def test_a_late_image_is_kept_past_the_deadline(kit: LaneKit) -> None:
 
 
 def test_an_answer_recorded_twice_sets_nothing_aside(kit: LaneKit, client: Any) -> None:
-    """An answer that is recorded again after a lost reply is not set aside as the answer to another POST."""
+    """An answer that is recorded again after a lost reply does not become a spare."""
     frozen, current = both_asked(kit)
     for _ in range(2):
         kit.jobs.answer(current, "succeeded", READY, "ok")
@@ -123,9 +122,7 @@ def test_an_answer_recorded_twice_sets_nothing_aside(kit: LaneKit, client: Any) 
 
 
 def test_a_paid_answer_resets_the_count_of_crashes(kit: LaneKit) -> None:
-    """
-    A job that failed after too many crashes continues when a late paid answer arrives, since this resets the count.
-    """
+    """A late paid answer resets the count of crashes, so that a job that failed after too many crashes continues."""
     kit.enqueue(kit.new())
     frozen = lost(kit, kit.dispatched()[0])
     for _ in range(CRASHES_MOST - 1):
@@ -151,8 +148,8 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
     """
-    A replayed job does not count its earlier charges. If a late answer says that an earlier charge was free, the job
-    still may not POST once more.
+    A replayed job does not count its earlier charges. If an earlier charge turns out to be free, the job still gets no
+    further POST.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
@@ -175,7 +172,7 @@ def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
 
 
 def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
-    """If Redis loses its last second of writes and a claim with it, the next lease still gets another fence."""
+    """When Redis loses the last writes with a claim, the next claim gets a new fence."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     names = (f"rt:edits:state:{job}", "rt:edits:slots")
@@ -193,7 +190,7 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
 
 def test_waits_that_cost_nothing_have_one_event(kit: LaneKit) -> None:
     """
-    Refusals in a row because of a full queue have one event together; each error that counts as a wait has its own
+    Refusals in a row because of a full queue have one event together. Each error that counts as a wait has its own
     event.
     """
     kit.enqueue(kit.new())

@@ -1,7 +1,4 @@
-"""
-The ledger of charges by tenant, day and tag, and whether each charge was useful, repeated, wasted or unknown. The
-scripts are real; no worker runs.
-"""
+"""Tests with real scripts of the ledger of charges: useful, repeated, wasted or unknown, by tenant, day and tag."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ def test_what_the_charges_of_a_job_were_good_for(
     kit: LaneKit, ledger: Ledger, answers: Sequence[str], end: Decision, booked: dict[str, int]
 ) -> None:
     """
-    Each charge is booked once, when its job ends, as useful, repeated, wasted or unknown; free answers are not booked.
+    When a job ends, each charge is booked once as useful, repeated, wasted or unknown. Free answers are not booked.
     """
     job = one_job(kit)
     for kind in answers[:-1]:
@@ -51,8 +48,8 @@ def test_what_the_charges_of_a_job_were_good_for(
 
 def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger) -> None:
     """
-    A late paid answer moves the charge of a failed job from unknown to wasted. When the job succeeds with this answer,
-    the charge becomes useful.
+    When a late paid answer arrives, the charge of a failed job changes from unknown to wasted. When the job then
+    succeeds, the charge becomes useful.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -67,10 +64,7 @@ def test_a_late_answer_moves_a_charge_to_its_place(kit: LaneKit, ledger: Ledger)
 
 
 def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, ledger: Ledger) -> None:
-    """
-    If a late answer to the first POST arrives before the second and last POST fails, the job continues from that
-    answer.
-    """
+    """When a late paid answer arrives before the last POST fails, the job continues from the late answer."""
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -88,8 +82,8 @@ def test_a_late_answer_during_the_last_call_keeps_the_job_alive(kit: LaneKit, le
 
 def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger) -> None:
     """
-    After a late answer `processing` to the first POST, polls belong to the first POST and make its charge useful. The
-    second POST, which failed, is not charged.
+    When a late answer to the first POST is `processing`, the first POST is polled, and its charge becomes useful. The
+    failed second POST is not charged.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -107,8 +101,8 @@ def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger
 @pytest.mark.parametrize(("late", "booked"), [("succeeded", {"useful": 1, "repeated": 1}), ("refused", {"useful": 1})])
 def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, booked: dict[str, int]) -> None:
     """
-    The second POST yields the image. A late paid answer to the first POST makes its charge repeated; a late refusal
-    removes the charge.
+    When a job has its image, a late paid answer to another POST makes that charge repeated. A late refusal removes the
+    charge.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -133,8 +127,8 @@ def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledg
 
 def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> None:
     """
-    The record of a cancelled job says whether it was cancelled before or after its charge. An image that arrives after
-    the cancellation is stored, and its charge is useful.
+    The record of a cancelled job says whether the job was charged before. An image that arrives after the cancel is
+    stored, and the charge is useful.
     """
     early, late = one_job(kit, "early"), one_job(kit, "late")
     assert kit.jobs.cancel(early)[0] == "cancelled"
@@ -153,7 +147,7 @@ def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> 
 
 
 def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
-    """The same charges are summed by tenant, by day and by tag, with their cost; a range of other days is empty."""
+    """The same charges are summed by tenant, by day and by tag, with their cost. A range of other days is empty."""
     for tenant, tags in (("ann", {"order": "17"}), ("ann", {"order": "18"}), ("bob", {"order": "17", "shop": "a:b"})):
         tried(kit, one_job(kit, tenant, tags=tags), "succeeded", Succeed(IMAGE))
     tried(kit, one_job(kit, "bob"), "unknown", GIVE_UP)
@@ -168,8 +162,8 @@ def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
 
 def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, client: Any) -> None:
     """
-    Beyond 1,000 tags of a tenant in a day, charges are booked under `other`, and a late answer corrects them there.
-    Another tenant's tags are counted apart.
+    When a tenant has 1,000 tags in a day, charges of further tags are booked under `other`, also when late answers
+    correct them. Each tenant has its own count of tags.
     """
     day = day_of(time.time())
     client.hset(keys.ledger_tags("ann", day), mapping={f"order={place}": "1 0 0 0" for place in range(1_000)})

@@ -1,4 +1,4 @@
-"""The endpoint's last answer as it came: it is written with the class of an answer, and goes with its job."""
+"""Tests of raw answers: the endpoint's last answer to a job is kept unchanged, as long as the job's record."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ def kit(client: Any) -> LaneKit:
 
 def test_the_last_answer_is_kept(kit: LaneKit) -> None:
     """
-    The answer of a later POST replaces the one before, with the fence of its own charge. A POST without an answer, and
-    an answer without a body to keep, leave the one before.
+    The answer to a later POST replaces the earlier answer and its fence. A POST without an answer replaces nothing.
     """
     job = one_job(kit)
     assert kit.jobs.raw_answer(job) is None
@@ -47,7 +46,7 @@ def test_the_last_answer_is_kept(kit: LaneKit) -> None:
 
 
 def test_a_late_answer_is_kept_too(kit: LaneKit) -> None:
-    """The answer of a worker that has lost its lease is kept, with the fence of the POST that it answers."""
+    """The late answer of a worker that lost its lease is kept, with the fence of its POST."""
     job = one_job(kit)
     claim = posted(kit, job)
     assert called_again(kit) == [job]
@@ -59,7 +58,9 @@ def test_a_late_answer_is_kept_too(kit: LaneKit) -> None:
 
 
 def test_it_lives_and_goes_with_its_job(kit: LaneKit, client: Any, tmp_path: Path) -> None:
-    """The answer has the lifetime of the job's record, and no part of it is in Redis after the tenant was erased."""
+    """
+    A raw answer is stored with the record of its job. After the tenant is erased, Redis has no part of the answer.
+    """
     job = one_job(kit)
     claim = posted(kit, job)
     kit.jobs.answer(claim, "failed", None, raw=RawAnswer(200, "planted"))

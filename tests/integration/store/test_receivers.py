@@ -1,4 +1,4 @@
-"""Changes of receivers while others remove them."""
+"""Tests of changes of receivers that are removed at the same time."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ Change = Callable[[ReceiverStore, str], Receiver | None]
     ids=["disable", "enable", "rotate"],
 )
 def test_a_removed_receiver_does_not_come_back(client: Any, monkeypatch: pytest.MonkeyPatch, change: Change) -> None:
-    """
-    A change of a receiver that is removed at the same time, or was removed before, writes nothing: the store is empty.
-    """
+    """When a receiver is removed before or during a change, the change writes nothing."""
     store = ReceiverStore(client)
     receiver = store.add("acme", "https://hooks.example/a")
     read, remove = ReceiverStore.get, ReceiverStore.remove

@@ -39,7 +39,8 @@ EDIT = Edit(prompt="make it winter", init_image="https://example.com/in.png")
 @dataclass
 class Fault:
     """
-    The commands that make Redis refuse writes, the commands that end this, and the reason that the error contains.
+    A reason for which Redis refuses writes. `spoil` begins the refusals, `heal` ends them, and the error contains
+    `reason`.
     """
 
     word: str
@@ -120,8 +121,8 @@ def worker_store(url: str) -> JobStore:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.word))
 def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) -> None:
     """
-    While Redis refuses writes, the call that records a paid answer retries; it succeeds when Redis accepts writes
-    again.
+    While Redis refuses writes, a worker repeats the recording of a paid answer. The recording succeeds when Redis
+    accepts writes again.
     """
     new = frail.kit.new()
     frail.kit.enqueue(new)
@@ -146,7 +147,7 @@ def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) 
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> None:
     """
-    While Redis refuses writes, `enqueue` raises StoreUnavailable with the reason at once; later the same key can be
+    While Redis refuses writes, `enqueue` raises StoreUnavailable with the reason at once. Later the same key can be
     used.
     """
     with EditQueue(frail.url) if kind == "plain" else driven(frail.url) as queue:
@@ -162,8 +163,7 @@ def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> No
 @pytest.mark.parametrize("kind", ["worker", "plain", "asyncio"])
 def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: str) -> None:
     """
-    The old primary becomes a replica and keeps its connections. When it refuses the write of a client, the client
-    connects again and reaches the new primary.
+    When the old primary becomes a replica and refuses a write, the client connects again and reaches the new primary.
     """
     with a_server(tmp_path) as later, ExitStack() as stack:
         way = stack.enter_context(Proxy(port_of(server)))
@@ -184,7 +184,7 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
 
 def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
     """
-    If the server does not know a script that the client has loaded elsewhere, the client sends the text of the script.
+    A client sends the text of a script that the server does not know, even if the client loaded the script elsewhere.
     """
     client: Any = connect(Settings.load(redis_url=frail.url))
     client.script_flush()
@@ -194,10 +194,7 @@ def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
 
 
 def test_a_script_that_an_asyncio_client_sent_to_the_old_primary(frail: Frail) -> None:
-    """
-    If the server does not know a script, a client for asyncio also sends its text. There the error is raised only when
-    the reply is awaited.
-    """
+    """A client for asyncio sends the text of a script that the server does not know."""
 
     async def sent_elsewhere(text: str) -> str:
         return sha1(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,4 +1,4 @@
-"""JSON that scripts write: its form in Redis, and how Python reads it."""
+"""Tests of JSON that scripts write: the form in Redis, and how Python reads the JSON."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def entries(client: Any, job: str) -> list[str]:
 
 def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
     """
-    In stored events instants have three decimals, fences have all their digits, and the worker's JSON of the result is
-    unchanged.
+    In a stored event, instants have three decimals and fences have all digits. The event has the worker's JSON of the
+    result unchanged.
     """
     job = kit.new()
     kit.enqueue(job)
@@ -41,7 +41,7 @@ def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> None:
-    """If a job was cancelled before a charge, its event says `before_charge`, and the charges are `[]`, not `{}`."""
+    """When a job is cancelled before a charge, the event has `before_charge` and `[]` as charges."""
     job = kit.new()
     kit.enqueue(job)
     kit.jobs.cancel(job.id)

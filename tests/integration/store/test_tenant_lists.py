@@ -41,8 +41,8 @@ def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
 
 def test_receivers_are_read_page_by_page(kit: LaneKit, client: Any) -> None:
     """
-    A page of ten reads ten of a thousand receivers. A page begins after the id of the cursor, even if that receiver was
-    removed.
+    A page of ten of a thousand receivers takes few commands. A page begins after the id in the cursor, even if that
+    receiver was removed.
     """
     made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(1_000))
     client.config_resetstat()
@@ -58,8 +58,8 @@ def test_receivers_are_read_page_by_page(kit: LaneKit, client: Any) -> None:
 
 def test_disabled_receivers_are_counted_without_reading_receivers(kit: LaneKit, client: Any) -> None:
     """
-    The gauge counts receivers that were disabled by hand or by an answer 410. It does not count receivers that were
-    enabled again, removed or deleted.
+    The gauge counts receivers that were disabled by hand or by an answer 410. Receivers that were enabled again,
+    removed or deleted do not count.
     """
     one, two, three = (kit.receivers.ensure("acme", f"https://h.example/{place}") for place in range(3))
     for receiver in (one, two, three):
@@ -89,7 +89,7 @@ def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
 
 
 def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any, callers: Callers) -> None:
-    """A producer's list of deliveries has only deliveries of its tenant, and its cursors contain only ids of these."""
+    """A producer's list of deliveries, and each cursor of the list, has only deliveries of the producer's tenant."""
     api = callers()
     for tenant in ("acme", "loud", "loud", "acme", "loud"):
         receiver = kit.receivers.ensure(tenant, f"https://{tenant}.example/")
@@ -108,7 +108,7 @@ def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any,
 
 
 def test_status_is_ones_own(callers: Callers, edit_body: Callable[..., Any]) -> None:
-    """The status for a producer counts only jobs of its tenant; the status for ops counts all jobs."""
+    """The status for a producer counts only jobs of its tenant. The status for ops counts all jobs."""
     api, other, ops = callers(), callers("globex"), callers("staff", "ops")
     ops.post("/v1/pause")
     jobs = [api.post("/v1/edits", edit_body()).json()["id"] for _ in range(3)]

@@ -29,7 +29,7 @@ def test_a_key_is_kept_as_a_hash_alone(client: Any) -> None:
 
 
 def test_keys_are_listed_used_and_revoked(client: Any) -> None:
-    """A revoked API key is refused and stays in the list with its time of revocation; other keys still work."""
+    """A revoked API key is refused, and stays in the list with the time of its revocation. Other keys still work."""
     tenants = TenantStore(client)
     first, secret = tenants.create_key("acme")
     second, other = tenants.create_key("globex")
@@ -52,7 +52,7 @@ def test_unknown_secrets_and_roles(client: Any) -> None:
 
 
 def test_limits_of_a_tenant(client: Any) -> None:
-    """`set_tenant` stores the limits that it gets and keeps the others; 0 removes a limit."""
+    """`set_tenant` stores the limits that it gets and keeps the others. A limit of 0 removes the limit."""
     tenants = TenantStore(client)
     assert tenants.tenant("acme").in_flight_limit is None
     tenants.set_tenant("acme", weight=2, in_flight_limit=3, backlog_limit=10, budget=100, share_duplicates=True)
@@ -82,7 +82,7 @@ def test_a_limit_below_zero_is_refused(client: Any, name: str) -> None:
 
 
 def test_a_link_is_signed_and_expires(client: Any, tmp_path: Any) -> None:
-    """A signed link is valid for its own name and its own expiry only, and not after the expiry."""
+    """A signed link is valid only for its own name and expiry, and only before the expiry."""
     signer = LinkSigner(client)
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway", signer)
     name = blobs.put(b"bytes", "png")

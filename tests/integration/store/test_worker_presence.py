@@ -1,4 +1,4 @@
-"""What the store has about the workers that run."""
+"""Tests of the record of running workers in the store."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from retouch.store.worker_presence import worker_presence
 
 
 def test_presence_is_counted_by_the_clock_of_redis(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A worker is present until its heartbeat expires, also for a reader whose own clock is an hour ahead or behind.
-    """
+    """A worker is present until its heartbeat expires, even if the reader's clock is an hour ahead or behind."""
     assert worker_presence(client).swept_ago_s is None
     lanes = Lanes(client)
     lanes.heartbeat(60.0, [], worker="host:1", threads=4)

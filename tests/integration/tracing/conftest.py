@@ -19,7 +19,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced_environment(worker_environment: dict[str, str], collector: Collector) -> dict[str, str]:
-    """Return the worker's environment with traces on; it also asks FastAPI to export spans of its own."""
+    """Return the worker's environment with traces on. A variable also asks FastAPI to export its own spans."""
     return {
         **worker_environment,
         "RETOUCH_TRACES": "true",
@@ -33,7 +33,7 @@ def traced_environment(worker_environment: dict[str, str], collector: Collector)
 
 @pytest.fixture(scope="module")
 def gateway_url(traced_environment: dict[str, str]) -> Iterator[str]:
-    """Start a gateway that exports its spans, in place of the gateway of the other tests; yield its URL."""
+    """Yield the URL of a gateway that exports its spans. This fixture replaces `gateway_url` of the other tests."""
     with running_gateway(traced_environment) as (url, _):
         yield url
 

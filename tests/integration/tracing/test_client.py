@@ -67,16 +67,14 @@ PARTS = {
 
 
 def run(code: str, environment: Mapping[str, str], *arguments: str, blocked: tuple[str, ...] = ()) -> Any:
-    """
-    Run a program in a new interpreter in which packages of `blocked` cannot be imported; return its CompletedProcess.
-    """
+    """Run a program in a new interpreter that cannot import the `blocked` packages. Return the CompletedProcess."""
     text = f"BLOCKED = {blocked!r}\n{BLOCKER}\n{code}" if blocked else code
     command = [sys.executable, "-c", text, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=own_environment(**environment))
 
 
 def loaded(part: str, environment: Mapping[str, str], blocked: tuple[str, ...] = ()) -> set[str]:
-    """Return the names of the modules of OpenTelemetry and of `retouch.tracing` that a part of PARTS loads."""
+    """Run a part of PARTS, and return the names of the loaded modules of OpenTelemetry and `retouch.tracing`."""
     names = "[name for name in sys.modules if name.startswith(('opentelemetry', 'retouch.tracing'))]"
     answer = run(f"{PARTS[part]}\nimport sys, json\nprint(json.dumps({names}))", environment, blocked=blocked)
     assert answer.returncode == 0, answer.stderr
@@ -94,10 +92,7 @@ def over_gateway(traced_environment: dict[str, str], gateway_url: str, client: A
 def test_the_client_continues_the_trace_of_its_application(
     traced_environment: dict[str, str], collector: Collector, simulator: Simulator, client: Any
 ) -> None:
-    """
-    With Redis the client itself writes the span of the enqueue, as a child of the application's span; threads and
-    asyncio are alike.
-    """
+    """Over Redis, the client writes the span of the enqueue as a child of the application's span, also in asyncio."""
     answer = run(APPLICATION, traced_environment, simulator.portrait_url)
     assert answer.returncode == 0, answer.stderr
     for job, trace, span in json.loads(answer.stdout):
@@ -110,9 +105,7 @@ def test_the_client_continues_the_trace_of_its_application(
 def test_the_client_passes_the_trace_of_its_application_to_a_gateway(
     over_gateway: dict[str, str], collector: Collector, simulator: Simulator, client: Any
 ) -> None:
-    """
-    If the client uses a gateway, the gateway writes the span of the enqueue, as a child of the application's span.
-    """
+    """Over a gateway, the gateway writes the span of the enqueue as a child of the application's span."""
     answer = run(APPLICATION, over_gateway, simulator.portrait_url)
     assert answer.returncode == 0, answer.stderr
     for job, trace, span in json.loads(answer.stdout):
@@ -123,10 +116,7 @@ def test_the_client_passes_the_trace_of_its_application_to_a_gateway(
 
 @pytest.mark.parametrize("part", PARTS)
 def test_nothing_is_loaded_while_traces_are_off(part: str, worker_environment: dict[str, str]) -> None:
-    """
-    If the extra is installed and traces are off, no part loads the SDK, an exporter or our module for them. Modules
-    that redis-py or FastAPI load themselves do not count.
-    """
+    """While traces are off, each part loads only those modules of OpenTelemetry that redis-py or FastAPI loads."""
     libraries = "import redis, fastapi" if part == "gateway" else "import redis"
     names = "[name for name in sys.modules if name.startswith('opentelemetry')]"
     of_libraries = run(f"{libraries}\nimport sys, json\nprint(json.dumps({names}))", {}, blocked=THE_EXTRA)
@@ -146,10 +136,7 @@ def test_without_the_extra_nothing_changes(
 
 @pytest.mark.parametrize("part", ["client", "worker"])
 def test_traces_without_the_extra_are_an_error_at_start(part: str, traced_environment: dict[str, str]) -> None:
-    """
-    If traces are on and the extra is not installed, no part starts, and the error contains the command that installs
-    it.
-    """
+    """When traces are on without the extra, no part starts, and the error says how to install the extra."""
     answer = run(PARTS[part], traced_environment, blocked=THE_EXTRA)
     assert answer.returncode == 1
     expected = "RETOUCH_TRACES: traces need OpenTelemetry, which is not installed: pip install 'retouch[otel]'"
@@ -158,8 +145,8 @@ def test_traces_without_the_extra_are_an_error_at_start(part: str, traced_enviro
 
 def test_the_command_says_what_to_install(traced_environment: dict[str, str]) -> None:
     """
-    If traces are on and the extra is not installed, `retouch gateway` exits with 2 and prints the command that installs
-    it, without a traceback.
+    When traces are on without the extra, `retouch gateway` exits with 2 and prints how to install the extra, without a
+    traceback.
     """
     code = "import sys\nsys.argv = ['retouch', 'gateway']\nfrom retouch_ops.cli import main\nmain()"
     answer = run(code, traced_environment, blocked=THE_EXTRA)
@@ -168,7 +155,7 @@ def test_the_command_says_what_to_install(traced_environment: dict[str, str]) ->
 
 
 def test_spans_that_are_not_exported(traced_environment: dict[str, str], client: Any, simulator: Simulator) -> None:
-    """If the sampler drops every span, or there is no provider, the stored jobs have no trace."""
+    """When the sampler drops every span, or when there is no provider, stored jobs have no trace."""
     without_provider = APPLICATION.replace("trace.set_tracer_provider(provider)", "")
     for code, more in ((APPLICATION, {"OTEL_TRACES_SAMPLER": "always_off"}), (without_provider, {})):
         answer = run(code, {**traced_environment, **more}, simulator.portrait_url)

@@ -40,9 +40,7 @@ def test_the_attempt_after_a_kill_links_to_the_same_enqueue(
     simulator: Simulator,
     worker: Callable[..., RunningWorker],
 ) -> None:
-    """
-    A worker is killed during its call; the attempt of the next worker links to the same enqueue as the first attempt.
-    """
+    """When a worker is killed during its call, the next attempt links to the same enqueue."""
     simulator.faults(next=[{"kind": "read_timeout"}])
     first = worker(lease_s=3)
     job = callers().post("/v1/edits", edit_body()).json()["id"]

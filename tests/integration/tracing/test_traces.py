@@ -40,8 +40,7 @@ def api(callers: Callers) -> Api:
 @pytest.fixture
 def run(api: Api, edit_body: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
     """
-    Return a function that enqueues an edit over the gateway, in the trace of `PARENT`, and returns the job after its
-    end.
+    Return a function that enqueues an edit over the gateway in the trace of `PARENT`, and returns the finished job.
     """
 
     def enqueue(headers: dict[str, str] | None = None, **more: Any) -> dict[str, Any]:
@@ -59,9 +58,7 @@ def enqueue_of(collector: Collector, job: str) -> ExportedSpan:
 
 
 def test_the_enqueue_continues_the_trace_of_the_request(run: Callable[..., Any], collector: Collector) -> None:
-    """
-    The `traceparent` of a request is the parent of the gateway's span, which has the job, the tenant and the result.
-    """
+    """The gateway's span is a child of the request's `traceparent`, and has the job, the tenant and the result."""
     job = run()["id"]
     span = enqueue_of(collector, job)
     assert (span.service, span.kind, span.failed) == ("retouch-gateway", "PRODUCER", False)
@@ -76,7 +73,8 @@ def test_the_enqueue_continues_the_trace_of_the_request(run: Callable[..., Any],
 
 def test_an_attempt_links_to_the_enqueue(run: Callable[..., Any], collector: Collector) -> None:
     """
-    An attempt is the root of its own trace and has a link to the enqueue; the calls to the endpoint are its children.
+    An attempt is the root of its own trace and has a link to the enqueue. The calls to the endpoint are children of the
+    attempt.
     """
     job = run()
     [attempt] = collector.wait_for(job["id"], "retouch.attempt")
@@ -109,7 +107,7 @@ def test_the_receiver_is_sent_the_trace_of_the_delivery(
     run: Callable[..., Any], collector: Collector, sink: Sink
 ) -> None:
     """
-    Each delivery attempt is a root span with a link to the enqueue. The receiver gets the span's id in the header
+    A delivery attempt is a root span with a link to the enqueue. The receiver gets this span in the header
     `traceparent`, without baggage.
     """
     sink.answers.append((500, {"Retry-After": "0"}))
@@ -187,7 +185,7 @@ def test_a_repeated_request_is_the_same_in_another_trace(
     run: Callable[..., Any], collector: Collector, client: Any
 ) -> None:
     """
-    A request that is repeated with the same idempotency key in another trace returns the same job; its stored spec
+    When a request is repeated with the same idempotency key in another trace, the same job is returned. The stored spec
     keeps the first trace.
     """
     first = run({"Idempotency-Key": "order-17"})["id"]
@@ -235,9 +233,7 @@ def test_secrets_stay_at_home(
 
 
 def test_nothing_else_is_exported(run: Callable[..., Any], collector: Collector) -> None:
-    """
-    All spans have only the names and attributes that the documentation lists; no span has an event or a status text.
-    """
+    """Spans have only documented names and attributes. No span has an event or a status text."""
     run()
     documented = re.findall(r"`((?:retouch|http)\.[a-z_.]+)`", (DOCS / "traces.md").read_text())
     assert set(documented) == NAMES | ATTRIBUTES

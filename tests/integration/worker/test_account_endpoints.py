@@ -1,4 +1,4 @@
-"""One endpoint for each account: its address, its current key, and which downloads skip the check of addresses."""
+"""Tests of the endpoint of each account: its address, its current key, and the check of download addresses."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def test_each_account_has_its_own_address_and_key(server: RawServer, endpoints: 
 
 
 def test_an_account_that_is_not_held_has_none(endpoints: Endpoints) -> None:
-    """`of` returns None for an account that the file does not name; with an accounts file this includes `default`."""
+    """`of` returns None for an account that the accounts file does not name, also for `default`."""
     assert endpoints.of("c") is None
     assert endpoints.of("default") is None
 
 
 def test_jobs_of_the_time_before_need_the_key_of_then(server: RawServer, tmp_path: Path) -> None:
     """
-    Jobs from before the accounts file are polled with the key of the settings, if it is set. They never use an
-    account's key.
+    With an accounts file, `default` has an endpoint only if the settings have a key, and this endpoint gets no new
+    POST.
     """
     (tmp_path / "a.key").write_text(KEY_A)
     (tmp_path / "accounts.toml").write_text(f'[accounts.a]\nurl = "{server.url("/a")}"\nkey_file = "a.key"\n')
@@ -86,7 +86,7 @@ def test_jobs_of_the_time_before_need_the_key_of_then(server: RawServer, tmp_pat
 def test_a_call_under_way_keeps_its_key(
     server: RawServer, credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """After a key is replaced, a new attempt sends the new key; an attempt in progress continues with the old key."""
+    """After a key is replaced, a new attempt sends the new key. An attempt in progress continues with the old key."""
     before = held(endpoints, "a")
     (tmp_path / "a.key").write_text(f"{LATER}\n")
     assert credentials.reload_if_changed()
@@ -100,7 +100,7 @@ def test_a_call_under_way_keeps_its_key(
 def test_an_account_that_is_removed_is_polled_and_gets_no_new_post(
     credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """An account that the file no longer names gets no new POST; its jobs in progress can still be polled."""
+    """An account that the file no longer names gets no new POST. Its jobs in progress can still be polled."""
     path = tmp_path / "accounts.toml"
     path.write_text(path.read_text().replace("[accounts.b]", "[accounts.c]"))
     assert credentials.reload_if_changed()
@@ -112,9 +112,7 @@ def test_an_account_that_is_removed_is_polled_and_gets_no_new_post(
 def test_no_key_of_the_process_is_shown(
     server: RawServer, credentials: Credentials, endpoints: Endpoints, tmp_path: Path
 ) -> None:
-    """
-    The outcome of a job contains no current or former key of any account, since the job may have used another account.
-    """
+    """Outcomes and reprs contain no current or former key of any account."""
     (tmp_path / "a.key").write_text(LATER)
     assert credentials.reload_if_changed()
     outcome, *_ = held(endpoints, "b").post_edit(SPEC)
@@ -125,13 +123,16 @@ def test_no_key_of_the_process_is_shown(
 
 
 def test_outputs_on_an_accounts_own_host_need_no_vetting(server: RawServer, endpoints: Endpoints) -> None:
-    """Outputs on the host of an account are downloaded even from a private address, without a key."""
+    """An output on the host of an account is downloaded even from a private address. No key is sent."""
     assert got(endpoints.download(server.url("/outputs/1.png"))).body == ECHO
     assert all(b"sk-" not in request for request in server.requests)
 
 
 def test_outputs_elsewhere_are_vetted(server: RawServer, endpoints: Endpoints) -> None:
-    """The address check applies to outputs on another port of the same machine, and to the targets of redirects."""
+    """
+    An output at a private address is refused, except at the address of an account. A redirect to this output is refused
+    too.
+    """
     with RawServer(answering(answer(b"inside"))) as inside:
         assert trouble(endpoints.download(inside.url("/secret"))) == ("refused_address", False)
         server.script = answering(answer(b"", "302 Found", Location=inside.url("/secret")))

@@ -1,4 +1,4 @@
-"""Three accounts at three simulators, with real workers: accounts fail, and no job is lost or paid twice."""
+"""Tests with three accounts, three simulators and real workers: accounts fail, and no job is lost or paid twice."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def key_of(name: str) -> str:
 
 @pytest.fixture
 def simulators() -> Iterator[dict[str, Simulator]]:
-    """Yield one simulator for each account, by the account's name; each accepts only the key of its account."""
+    """
+    Yield one simulator for each account, by the account's name. Each simulator accepts only the key of its account.
+    """
     options: dict[str, Any] = {"latency_s": 0.02, "spam_filter_s": 0.0, "processing_s": 0.1, "cap": 5}
     with Simulator(**options) as main, Simulator(**options) as second, Simulator(**options) as third:
         by_name = dict(zip(NAMES, (main, second, third), strict=True))
@@ -73,8 +75,8 @@ def test_accounts_that_fail_cost_nothing(
     queue: EditQueue, simulators: dict[str, Simulator], store: AccountStore, running: RunningWorker, client: Any
 ) -> None:
     """
-    One account refuses its key, one has a full queue, and one answers `processing` to half of its POSTs. Every job gets
-    its image with one charge, the account that refused is closed until it is tested, and the books equal the ledger.
+    One account refuses its key, one has a full queue, and one is often processing. Every job still gets its image with
+    one charge. The account with the refused key is closed until a test.
     """
     simulators["second"].settings(keys=["sk-another-one"])
     simulators["third"].settings(cap=1)
@@ -103,7 +105,7 @@ def test_accounts_that_fail_cost_nothing(
 
 
 def audited_changes(client: Any) -> list[tuple[str, object, object]]:
-    """Return (action, accounts, outcome) of each line that workers wrote to the audit, oldest first."""
+    """Return (action, accounts, outcome) of each audit line of a worker, oldest first."""
     lines = [line for line in reversed(AuditLog(client).lines()) if line.actor.surface == "worker"]
     assert all(line.actor.name.startswith(f"{socket.gethostname()}:") for line in lines)
     return [(line.action, line.details["ids"], line.details.get("outcome")) for line in lines]
@@ -113,7 +115,8 @@ def test_a_drain_under_load_loses_nothing(
     queue: EditQueue, simulators: dict[str, Simulator], store: AccountStore
 ) -> None:
     """
-    A draining account ends its work in progress and gets no new jobs; the other accounts run the rest, each paid once.
+    When an account has drained, the account is charged no more. Other accounts run the remaining jobs, and each job is
+    paid once.
     """
     simulators["main"].settings(latency_s=0.2)
     jobs = enqueue(queue, simulators, 40, max_charges=1)

@@ -1,4 +1,6 @@
-"""Delivery attempts that meet hostile receivers or errors in our own code: each ends, and none is repeated for ever."""
+"""
+Tests of delivery attempts with hostile receivers or errors in our own code: each attempt ends and is recorded once.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDepend
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """Let a job fail, so that its event goes to `hook`; return the id of the dispatched delivery."""
+    """Let a job fail, so that the event goes to `hook`. Return the id of the dispatched delivery."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)
@@ -53,8 +55,7 @@ def test_a_hostile_answer_is_a_failed_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, said: bytes, trouble: str
 ) -> None:
     """
-    An answer with a chunk of negative length or an impossible date is recorded as one failed attempt, and the delivery
-    waits for its next attempt.
+    An answer with a malformed chunk or date is recorded as one failed attempt. The delivery waits for its next attempt.
     """
     with RawServer(answering(said)) as server:
         item = dispatched(kit, server.url("/hook"))
@@ -70,7 +71,7 @@ def test_whatever_raises_is_a_failed_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    An error in our code is recorded as a failed attempt with the class of the error only; the receiver's health does
+    An error in our code is recorded as a failed attempt, with only the class of the error. The receiver's health does
     not change.
     """
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
@@ -85,9 +86,7 @@ def test_whatever_raises_is_a_failed_attempt(
 def test_redis_away_is_no_attempt(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    If Redis fails during an attempt, the error is raised, and the delivery stays claimed with no attempt on record.
-    """
+    """When Redis fails during an attempt, the error is raised and no attempt is recorded."""
 
     def away(*_: object) -> None:
         raise redis.ConnectionError
@@ -108,8 +107,8 @@ def die(kit: LaneKit, item: str) -> None:
 
 def test_a_delivery_over_which_workers_die_ends(kit: LaneKit, dependencies: DeliveryDependencies) -> None:
     """
-    After ten workers in a row died during a delivery, the delivery is dead without another POST. A redelivery counts
-    deaths from zero.
+    When ten workers in a row have died during a delivery, the delivery is dead without another POST. A redelivery
+    counts deaths from zero.
     """
     with RawServer(answering(answer(status="204 No Content"))) as server:
         item = dispatched(kit, server.url("/hook"))
@@ -128,7 +127,7 @@ def test_workers_that_die_now_and_then_do_no_harm(
     kit: LaneKit, dependencies: DeliveryDependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    An attempt that ends resets the count of deaths: nine deaths before an attempt and nine after it do not end a
+    An attempt that ends resets the count of deaths. Nine deaths before the attempt and nine after it do not end the
     delivery.
     """
     monkeypatch.setattr(dependencies.sender, "webhook", lambda *_: 1 / 0)
