@@ -44,8 +44,8 @@ class LaneKit:
 
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
         """
-        Return a job that is not enqueued yet. `key` and `fingerprint` make it idempotent; jobs with the same
-        `share_key` are duplicates of each other.
+        Return a job that is not enqueued yet. `key` is the idempotency key, and `fingerprint` belongs to the job's
+        request. Jobs with an equal `share_key` are duplicates of each other.
         """
         key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
         text = JobSpec(tenant, EDIT, deadline_s, priority=priority, **spec).to_json()
@@ -79,17 +79,15 @@ class LaneKit:
         return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
 
     def rescue(self) -> list[Message]:
-        """
-        Sweep now, and return the messages. The time of the next sweep and the pause after a full queue are ignored.
-        """
+        """Sweep now and return the messages, even if the next sweep is not due or the endpoint's queue was full."""
         self.client.hdel("rt:rescue", "next_at")
         self.client.hdel("rt:edits:gate", "full_until")
         return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
 
     def make_due(self, lane: str, part: str, *items: str) -> None:
         """
-        Move the instants of these items in `part` (`slots`, `timetable` or `shut`) into the past. If no items are
-        given, do this for all items.
+        Move the instants of these items in `part` (`slots`, `timetable` or `shut`) into the past. Without items, do
+        this for all items of `part`.
         """
         name = f"rt:{lane}:{part}"
         for item in items or self.client.zrange(name, 0, -1):
@@ -106,7 +104,7 @@ class LaneKit:
         return self.jobs.settle(self.claim(job), decision)
 
     def fail_delivery(self, tenant: str, url: str, outcome: DeliveryOutcome) -> Receiver:
-        """Let a job fail, and settle the delivery of its event to `url` with `outcome`; return the receiver."""
+        """Make a job fail, settle the delivery of this event to `url` with `outcome`, and return the receiver."""
         receiver = self.receivers.ensure(tenant, url)
         job = self.new(tenant, receivers=(receiver.id,))
         self.enqueue(job)
@@ -161,15 +159,12 @@ def _assert_lane(client: Any, lane: str) -> None:
 
 
 def _bound_of(gate: dict[str, str], usual: int) -> int:
-    """Return the highest number of slots that a gate may have taken; a limit that was halved takes no slot back."""
+    """Return the most slots that a gate may hold: the ceiling of a learnt limit, otherwise the limit."""
     return int(gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual))
 
 
 def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
-    """
-    Assert that each account holds as many slots as its count says and as its limit allows; return the sum of the
-    limits.
-    """
+    """Assert that the count of slots of each account is right and within its limit; return the sum of the limits."""
     held = Counter(client.hget(f"rt:edits:state:{item}", "account") or DEFAULT_ACCOUNT for item in slots)
     counted = {name: int(count) for name, count in client.hgetall("rt:edits:held_by_account").items()}
     assert counted == {name: count for name, count in held.items() if name != DEFAULT_ACCOUNT}
@@ -180,15 +175,14 @@ def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:
-    """Return the groups in both lines of a lane, the line of proven groups and the line of unproven groups."""
+    """Return the proven and the unproven groups that wait in a lane."""
     lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
     return {group for line in lines for group in client.zrange(line, 0, -1)}
 
 
 def _assert_targets(client: Any) -> None:
     """
-    Assert that a delivery waits only while its target is shut or has its whole window in flight, and that counts are
-    right.
+    Assert that deliveries wait only for targets that are shut or have a full window, and that the counts are right.
     """
     waiting = Counter[str]()
     admitted = {

@@ -77,17 +77,12 @@ class Collector:
         return [one for one in list(self.spans) if (one.id[0], one.parent) == span.id]
 
     def wait_for(self, job: object, name: str, count: int = 1) -> list[ExportedSpan]:
-        """
-        Wait until a job has at least `count` spans with this name, and return all of them; fail if they do not come in
-        time.
-        """
+        """Wait until a job has at least `count` spans with this name, and return all of them; fail after 40 s."""
         assert eventually(lambda: len(self.of(job, name)) >= count), [(span.name, span.job) for span in self.spans]
         return self.of(job, name)
 
     def wait_for_decisions(self, job: object, decisions: Iterable[str]) -> None:
-        """
-        Wait until attempts of a job have ended with each of these decisions; fail if this does not happen in time.
-        """
+        """Wait until the spans of a job's attempts contain each of these decisions; fail after 40 s."""
         wanted = set(decisions)
         assert eventually(lambda: wanted <= {span.attributes["retouch.decision"] for span in self.of(job, ATTEMPT)})
 

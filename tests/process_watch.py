@@ -37,7 +37,7 @@ def eventually(condition: Callable[[], object], within_s: float = 40.0) -> bool:
 
 
 def own_environment(**more: str) -> dict[str, str]:
-    """Return this process's environment without RETOUCH_ variables, with the variables of QUIET and of `more`."""
+    """Return this process's environment, with QUIET and `more` in place of the RETOUCH_ variables."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RETOUCH_")}
     return plain | QUIET | more
 
@@ -58,8 +58,8 @@ def retouch(
 
 class Spoken:
     """
-    A process whose output lines (stdout and stderr) are stored in `lines`. As a context manager it kills the process at
-    the end.
+    A running process, with its output lines (stdout and stderr) in `lines`. At the end of a `with` block the process is
+    killed.
     """
 
     def __init__(
@@ -87,8 +87,8 @@ class Spoken:
 
     def wait_for(self, text: str, within_s: float = 60.0) -> str:
         """
-        Return the first output line that contains `text`; fail with the whole output if there is none within `within_s`
-        seconds.
+        Return the first output line that contains `text`. If the process ends or `within_s` seconds pass without this
+        line, fail with the whole output.
         """
         found = eventually(lambda: self._said(text) or self.process.poll() is not None, within_s) and self._said(text)
         assert found, f"never said {text!r}:\n" + "\n".join(self.lines)
@@ -112,5 +112,5 @@ class Spoken:
 
 
 def run_retouch(*arguments: str, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Spoken:
-    """In `folder`, start a `retouch` command that does not end by itself; return its process."""
+    """Start a `retouch` command in `folder` and return its process, without waiting for its end."""
     return Spoken([sys.executable, "-m", "retouch_ops.cli", *arguments], folder=folder, environment=environment)

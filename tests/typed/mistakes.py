@@ -1,4 +1,4 @@
-"""Calls that a type checker must refuse. Where mypy finds no error, it reports that the `type: ignore` is unused."""
+"""Calls that a type checker must refuse. If mypy accepts a call, mypy reports the unused `type: ignore`."""
 
 from __future__ import annotations
 

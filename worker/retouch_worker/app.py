@@ -29,7 +29,7 @@ broker_guard.install()
 
 
 class PulseStep(bootsteps.StartStopStep):
-    """Celery's hook for our part of the process; `start` is called once Celery's thread pool exists."""
+    """Starts our part of the process when Celery's thread pool exists."""
 
     requires = ("celery.worker.components:Pool",)
 

@@ -1,9 +1,9 @@
 """
-A guard around one method of kombu's Redis channel. With it, a worker survives an outage of its broker.
+A guard around `Channel.close` of kombu, so that a worker survives an outage of its broker.
 
-Without it, a worker with tasks in flight exits when Redis goes away, which ends paid calls: `Channel.close` of kombu
-5.7.0 reads a pending BRPOP and raises, and a second close finds a half-closed channel. kombu is pinned to that exact
-version, and `tests/chaos` restarts Redis under a worker that has work.
+Without the guard, a worker with tasks in flight exits when Redis goes away, which ends paid calls. In kombu 5.7.0,
+`Channel.close` reads a pending BRPOP and raises, and the next `close` finds a half-closed channel. Therefore kombu is
+pinned to exactly this version, and `tests/chaos` restarts Redis under a worker that has work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from redis.exceptions import RedisError
 
 
 def install() -> None:
-    """Wrap `Channel.close` so that a lost connection cannot interrupt it. A second call has no effect."""
+    """
+    Replace kombu's `Channel.close` by a function that a lost connection cannot interrupt. A second call has no effect.
+    """
     original = Channel.close
     if getattr(original, "guarded", False):
         return

@@ -2,8 +2,8 @@
 The thread of a worker process that carries out bulk runs, one chunk at a time.
 
 The whole state of a run is in the store. If a worker dies in a chunk, the next worker that leases the run acts once on
-each remaining item. The thread acts on ten items and then pauses for as long as that took, so other clients have at
-least half of Redis' time. About once a second it changes to the run that has waited longest.
+each remaining item. After ten items the thread pauses for as long as these items took, so that other clients have at
+least half of Redis' time. After about a second it changes to the run that has waited longest.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class BulkRunner:
                 pause_s = LEASE_S
 
     def turn(self) -> bool:
-        """Carry out the run that has waited longest, for about a second; return False if no run waits."""
+        """Work for about a second on the run that has waited longest. Return False if no run waits."""
         run = self._runs.take(LEASE_S)
         if run is None:
             return False

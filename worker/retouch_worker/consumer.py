@@ -1,8 +1,8 @@
 """
 A Celery consumer that sends its task events in batches, and reconnects soon after an outage of its broker.
 
-Celery's own consumer sends the buffered task events after each turn of its loop. Under load that is one PUBLISH for
-each message, a quarter of the main thread's time. Flower needs the events within a second, not within a millisecond.
+Celery's own consumer sends events after each turn of its loop. Under load, this is one PUBLISH for each message, and
+takes a quarter of the main thread's time. Flower needs the events only within a second.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class BatchingConsumer(Consumer):
 
     def ensure_connected(self, conn: Any) -> Any:
         """
-        Return a connection once the broker answers, after waits of at most 3 s between two tries.
+        Return a connection once the broker answers; wait at most 3 s between two tries.
 
-        kombu's own waits grow to half a minute, in which no slot would be used.
+        kombu's own waits grow to half a minute. During such a wait this worker would use no slot.
         """
         conn.ensure_connection = partial(
             conn.ensure_connection, interval_start=0.5, interval_step=0.5, interval_max=RECONNECT_MOST_S
@@ -40,7 +40,7 @@ class BatchingConsumer(Consumer):
         """
         Prepare to reconnect after a lost connection.
 
-        If the broker answers but refuses writes, wait a second first. Any other error reply is raised.
+        If Redis refuses writes, wait a second first. If Redis returns any other error, raise the error.
         """
         if isinstance(exc, redis.ResponseError):
             if not refusal(exc):

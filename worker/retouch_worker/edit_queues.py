@@ -27,7 +27,7 @@ class EditQueues:
         """
         Make the running consumer consume the queues that are wanted now. Any thread may call this, at any time.
 
-        The consumer makes the change in its own loop. If a reconnection prevents the change, the next call makes it.
+        The consumer changes its queues in its own loop. If a reconnection prevents the change, the next call makes it.
         """
         consumer = self._worker.consumer
         if consumer is not None and self._consumed != set(self._wanted()):

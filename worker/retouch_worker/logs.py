@@ -21,7 +21,7 @@ _QUIET = ("celery.worker.strategy", "celery.app.trace", "kombu", "urllib3", "amq
 
 def configure(settings: Settings) -> None:
     """
-    Make our log lines and those of libraries go to standard error, as text or JSON as the settings say.
+    Write our log lines and those of libraries to standard error, as text or JSON as the settings say.
 
     Our own lines bypass `logging`, which would double their cost.
     """

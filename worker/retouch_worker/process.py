@@ -2,8 +2,8 @@
 One worker process: the dependencies that its attempts share, and how it starts, drains and stops.
 
 Stopping: on SIGTERM the process stops claiming and rescuing. A message that still reaches it is sent again for another
-worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. Outcomes that Redis
-has not accepted five seconds later are given up, and the log names each item.
+worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. If Redis has not
+accepted an outcome five seconds later, the outcome is given up, and the log names the item.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class WorkerProcess:
     @cached_property
     def credentials(self) -> Credentials:
         """
-        The accounts and their keys. Only a process that works on edits may use it, since its first use reads the keys.
+        The accounts and their keys. The first use reads the keys, so only a process that works on edits may use this.
         """
         return Credentials(self.settings)
 
@@ -175,9 +175,7 @@ class WorkerProcess:
         return self.credentials.now.served if self._queues else ()
 
     def _follow_accounts(self) -> None:
-        """
-        Set the gates and announce the served accounts, if accounts or served accounts changed since the last call.
-        """
+        """If the accounts or the served accounts have changed, set the gates and announce the served accounts."""
         if self.settings.accounts and not self._queues:
             self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
             return
@@ -200,8 +198,7 @@ class WorkerProcess:
         """
         Make a Celery worker consume the queues of the accounts whose keys this process holds, also after changes.
 
-        Raises `SettingsError` if the accounts file is wrong, or if this process can read none of the keys that the file
-        names.
+        Raises `SettingsError` if the accounts file is wrong, or if no key of the accounts file can be read.
         """
         self.credentials.require_one()
         self._queues = EditQueues(worker, lambda: self.credentials.now.queues)
@@ -227,9 +224,9 @@ class WorkerProcess:
 
     def _open_gates(self) -> bool:
         """
-        Configure the lanes, and return True. While Redis does not answer, log that and try again every second.
+        Configure the lanes and return True. While Redis does not answer, try again every second.
 
-        Return False if the process begins to stop before the lanes are configured.
+        Return False if the process begins to stop before that.
         """
         while not self._draining:
             try:
@@ -250,7 +247,8 @@ class WorkerProcess:
 
     def requeue_if_draining(self, lane: str, item: str) -> bool:
         """
-        Return whether this process is draining; if so, send the item's message to its queue again, for another worker.
+        If this process is draining, send the item's message to its queue again, for another worker. Return whether it
+        is draining.
         """
         if self._draining:
             time.sleep(_HAND_BACK_PAUSE_S)
@@ -259,7 +257,7 @@ class WorkerProcess:
 
 
 def threads_for_deliveries(threads: int, lanes: Collection[str]) -> int:
-    """Return how many of a process' threads serve deliveries: none, all, or half if the process also works on edits."""
+    """Return how many threads of a process serve deliveries: none, all, or half if the process also works on edits."""
     if "deliveries" not in lanes:
         return 0
     return threads if len(lanes) == 1 else max(1, threads // 2)

@@ -1,11 +1,10 @@
 """
-The pulse of a worker process: one thread renews its leases, one takes part in rescue, one runs retention, and one looks
-for changed accounts.
+The pulse of a worker process. One thread renews leases, one takes part in rescue, one runs retention, and one looks for
+changed accounts.
 
-They are threads, and not a timer of Celery's, because that timer stops while the consumer reconnects to its broker, and
-leases of paid calls would expire for no reason. Renewal has a thread of its own because the others may take longer than
-a lease lasts: rescue sends messages to a broker that may not answer, and retention deletes hundreds of images from a
-bucket.
+A timer of Celery's would stop while the consumer reconnects to its broker, and the leases of paid calls would expire.
+Renewal has a thread of its own, because the other work may take longer than a lease lasts. Rescue may wait for a broker
+that does not answer, and retention deletes hundreds of images from a bucket.
 """
 
 from __future__ import annotations
@@ -32,9 +31,7 @@ _RETENTION_EVERY_S = 60.0
 
 
 class Lease(Protocol):
-    """
-    The right of one worker to work on one item of a lane, until the lease expires. `fence` is the number of the lease.
-    """
+    """The right of one worker to work on one item of a lane, until the lease expires."""
 
     lane: str
 
@@ -51,8 +48,8 @@ class Pulse:
     """
     The four threads of one process.
 
-    `sweep` runs one batch of retention and returns True if more may be due; it is called once a minute. `look` is
-    called once a second; it checks whether the accounts have changed.
+    `sweep` is called once a minute: it runs one batch of retention and returns True if more may be due. `look` is
+    called once a second: it checks whether the accounts have changed.
     """
 
     def __init__(
@@ -66,8 +63,7 @@ class Pulse:
         served: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """
-        Make the threads, which `start` starts. `served` returns the ids of the endpoint's accounts that this process
-        serves.
+        Make the threads without starting them. `served` returns the ids of the accounts that this process serves.
 
         The attribute `worker` is the name of this process: its host and process id.
         """
@@ -95,11 +91,7 @@ class Pulse:
             thread.start()
 
     def drain(self) -> None:
-        """
-        Stop rescuing, since rescued work could be sent to this process, which is stopping.
-
-        The process continues to renew its leases.
-        """
+        """Stop rescuing, and go on renewing leases. Rescued work could be sent to this process, which is stopping."""
         self._draining = True
         with suppress(redis.RedisError):  # if Redis is away, the record of this process' threads expires by itself
             self._lanes.leave(self.worker, self._threads_for_deliveries)
@@ -114,7 +106,7 @@ class Pulse:
         """
         Return a context manager that renews a lease during the block.
 
-        If Redis does not accept the outcome of the block, this is logged and the error is raised.
+        If the block raises an error of Redis, the error is logged and raised.
         """
         entry = (lease.lane, lease.item, lease.fence)
         with self._lock:
@@ -130,9 +122,9 @@ class Pulse:
 
     def _repeat(self, work: Callable[[], float], due_s: float, pause_s: float) -> None:
         """
-        Call `work` for ever: first after `due_s` seconds, then after the number of seconds that `work` returned.
+        Call `work` for ever: first after `due_s` seconds, then after as many seconds as `work` returned.
 
-        After an error, the next call follows after `pause_s` seconds.
+        After an error, the next call is `pause_s` seconds later.
         """
         while True:
             time.sleep(max(due_s, _SHORTEST_S))

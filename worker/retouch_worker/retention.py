@@ -24,7 +24,7 @@ class Retention:
         """
         Roll up history, trim the indexes and delete a batch of due images; return True if more images may be due.
 
-        Failure policy: an image that cannot be deleted now, or was just stored again, is looked at again in an hour.
+        Failure policy: if an image cannot be deleted, or was just stored again, a sweep looks at it again in an hour.
         """
         roll_up(self.client)
         index_entries, due_blobs = trim_indexes(self.client, self.retention_s), take_due_blobs(self.client)

@@ -1,10 +1,10 @@
 """
 The Celery tasks: each runs one attempt. Their only argument is an id.
 
-If an attempt ends its job or delivery for good without success, the task raises an exception of ours. Celery then
-records a failure, so Flower and every other tool that counts tasks shows it. The exception has no other effect: the
-task is never retried, and no traceback is logged, since the exception is expected (`throws`). A task succeeds if it
-found nothing to claim, or if its job or delivery waits for the next attempt.
+If the attempt ends with a failed job or a dead delivery, the task raises an exception of ours. Celery then records a
+failure, so Flower and every other tool that counts tasks shows it. The exception has no other effect: the task is never
+retried, and no traceback is logged (`throws`). In every other case the task succeeds, even if it found nothing to
+claim, or if its job or delivery waits for the next attempt.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """Return a function that returns an edit; the simulator counts the edit under its tag."""
+    """Return a function that makes an edit whose prompt contains the given tag."""
 
     def make(tag: str, **fields: Any) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, **fields)
@@ -60,7 +60,7 @@ def failure(job: Job) -> EditFailed:
 
 
 def waits_for_its_output(job: Job) -> JobRecord:
-    """Wait until the job is in the state `retrying` because its download failed, and return the job's record."""
+    """Wait until the job is in the state `retrying`; return the job's record."""
     assert eventually(lambda: job.state == JobState.RETRYING), job.record()
     return job.record()
 
@@ -101,9 +101,7 @@ def test_processing_is_polled(queue: EditQueue, edit: Any, simulator: Simulator)
 
 
 def test_a_generation_that_fails_is_posted_again(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """
-    A generation that fails after the answer `processing` is not charged: the job POSTs again, even with max_charges=1.
-    """
+    """When a generation fails after the answer `processing`, the job POSTs again, even with max_charges=1."""
     simulator.faults(next=[{"kind": "processing_failed", "tag": "broken"}])
     job = queue.enqueue(edit("broken"), max_charges=1)
     assert job.result(PATIENCE_S).format == "PNG"
@@ -124,10 +122,7 @@ REFUSALS = {
 def test_refusals_end_in_the_endpoints_own_words(
     queue: EditQueue, edit: Any, simulator: Simulator, errors_inside_200: bool
 ) -> None:
-    """
-    Each terminal refusal fails the job after one POST without a charge, with a stable code and the endpoint's message.
-    HTTP 200 and error statuses are alike.
-    """
+    """Each refusal fails the job after one free POST. The error has a stable code and the endpoint's message."""
     simulator.settings(errors_inside_200=errors_inside_200)
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in REFUSALS])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in REFUSALS}
@@ -156,9 +151,7 @@ def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
 def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """
-    With max_charges=2, a job whose answer is lost POSTs once more, after the time of the spam filter, and succeeds.
-    """
+    """With max_charges=2, a job whose answer was lost waits for the spam filter, POSTs once more and succeeds."""
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=2) for kind in UNKNOWNS}
     for job in jobs.values():
@@ -170,7 +163,7 @@ def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
 
 
 def test_a_full_queue_is_waited_for(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A 429 because of a full queue uses neither the only attempt nor the only charge of a job."""
+    """If the endpoint's queue is full, the job waits and then succeeds with its only attempt and its only charge."""
     simulator.settings(retry_after_s=1.0)
     simulator.faults(next=[{"kind": "queue_full", "tag": "busy"}])
     job = queue.enqueue(edit("busy"), max_attempts=1, max_charges=1)
@@ -180,7 +173,7 @@ def test_a_full_queue_is_waited_for(queue: EditQueue, edit: Any, simulator: Simu
 
 
 def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """An output whose link first returns 404 or a page is downloaded again later; the POST is not repeated."""
+    """If the link of an output first returns 404 or a page, the output is downloaded later, without a second POST."""
     simulator.settings(output_delay_s=0.5)
     missing = queue.enqueue(edit("late-404"))
     assert missing.result(PATIENCE_S).format == "PNG"
@@ -191,7 +184,7 @@ def test_an_output_that_is_late_is_downloaded_later(queue: EditQueue, edit: Any,
 
 
 def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """If an output is a page, half a picture or an SVG, the job waits to download it again, and is not POSTed again."""
+    """If an output is a page, half a picture or an SVG, the job waits for another download, without a second POST."""
     kinds = ("html", "truncated", "svg")
     simulator.faults(next=[{"tag": kind, "output_kind": kind} for kind in kinds])
     jobs = {kind: queue.enqueue(edit(kind)) for kind in kinds}
@@ -205,7 +198,9 @@ def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simu
 
 
 def test_odd_pictures_are_kept_with_a_warning(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """A picture of one colour and a flagged answer are results with a warning; a decompression bomb fails the job."""
+    """
+    If a picture has one colour or is flagged, the job succeeds with a warning. A decompression bomb fails the job.
+    """
     simulator.faults(
         next=[
             {"tag": "flat", "output_kind": "flat"},
@@ -236,7 +231,7 @@ def test_cancelling_before_the_call_costs_nothing(queue: EditQueue, edit: Any, s
 
 def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
     """
-    A job that is cancelled during its call ends as cancelled after its charge; a replay succeeds without a second POST.
+    A job that is cancelled during its call is paid and ends as cancelled. A replay succeeds without a second POST.
     """
     simulator.settings(latency_s=600)
     job = queue.enqueue(edit("during"))
@@ -252,10 +247,7 @@ def test_cancelling_during_the_call_keeps_what_it_brought(queue: EditQueue, edit
 
 
 def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """
-    The replay of a job that was cancelled while its output was not readable downloads the output, without a second
-    POST.
-    """
+    """A replay downloads the paid output without a second POST, even if the job was cancelled before the download."""
     simulator.settings(output_delay_s=0.4)
     job = queue.enqueue(edit("again"))
     assert waits_for_its_output(job).resumable
@@ -268,9 +260,7 @@ def test_a_replay_goes_on_from_what_was_paid(queue: EditQueue, edit: Any, simula
 def test_a_callback_arrives_in_the_backends_own_app(
     queue: EditQueue, edit: Any, simulator: Simulator, redis_url: str, client: Any
 ) -> None:
-    """
-    The queue of the callback's task gets the event, which contains neither the prompt nor the address of the picture.
-    """
+    """The callback's queue gets the event, without the prompt and the address of the picture."""
     job = queue.enqueue(edit("callback"), callback="billing.tasks.edited", tags={"order": "17"})
     job.result(PATIENCE_S)
     with Connection(redis_url) as connection, connection.SimpleQueue("billing") as billing:
@@ -303,7 +293,7 @@ def test_many_at_once_keep_their_order_and_the_limit(queue: EditQueue, edit: Any
 
 
 def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """The same request with the same idempotency key returns the same job; another request with this key is refused."""
+    """An equal request with the same idempotency key returns the first job. A different request is refused."""
     first = queue.enqueue(edit("once"), idempotency_key="order-17")
     again = queue.enqueue(edit("once"), idempotency_key="order-17")
     assert (again.id, again.replayed, first.replayed) == (first.id, True, False)
@@ -315,9 +305,7 @@ def test_a_key_that_is_repeated_pays_once(queue: EditQueue, edit: Any, simulator
 
 
 def test_waiting_ends_without_ending_the_job(queue: EditQueue, edit: Any) -> None:
-    """
-    `result` raises ResultTimeout when its time is over, and the job goes on. It raises UnknownJob for an unknown id.
-    """
+    """After its timeout, `result` raises ResultTimeout, and the job goes on. For an unknown id it raises UnknownJob."""
     queue.pause()
     job = queue.enqueue(edit("patience"))
     with pytest.raises(ResultTimeout, match="still queued"):

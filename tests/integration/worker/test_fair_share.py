@@ -22,8 +22,8 @@ def test_two_workers_share_five_slots_between_three_tenants(
     simulator: Simulator, queue: EditQueue, worker: Callable[..., Any]
 ) -> None:
     """
-    With 20 threads and a limit of 5, the 100 jobs have at most 5 calls in flight and get no 429. The only job of the
-    smallest tenant is among the first ten that start.
+    Two workers with 20 threads use the whole limit of 5 calls and never exceed it. The job of the smallest tenant is
+    among the first ten to start. The other two tenants take turns.
     """
     simulator.settings(cap=CAP, latency_s=0.2)
     jobs: dict[str, list[Job]] = {

@@ -51,7 +51,7 @@ def shy_picture() -> Iterator[str]:
 
 @dataclass
 class Shop:
-    """A caller of the gateway whose picture the endpoint cannot read, and the simulator with its books."""
+    """A backend whose picture the endpoint cannot read, with the gateway's API and the simulator."""
 
     api: Api
     picture: str
@@ -85,8 +85,8 @@ def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
     shop: Shop, worker: Callable[..., RunningWorker], gateway_url: str
 ) -> None:
     """
-    After one free refusal the endpoint gets a signed link to our copy. The job succeeds with a warning in its first
-    attempt.
+    After the endpoint has refused the caller's link, the job sends a signed link to our copy. The job succeeds in its
+    first attempt, with a warning.
     """
     worker(public_url=gateway_url)
     job = shop.enqueue("copy", max_charges=1, max_attempts=1)
@@ -102,7 +102,7 @@ def test_a_link_that_only_we_can_read_is_answered_with_our_copy(
 
 def test_our_copy_is_sent_once(shop: Shop, worker: Callable[..., RunningWorker], shy_picture: str) -> None:
     """
-    If the endpoint cannot read our link either, the job fails after two free refusals, and its error names
+    If the endpoint cannot read the link to our copy either, the job fails after two free refusals. The error names
     RETOUCH_PUBLIC_URL.
     """
     worker(public_url=shy_picture.rpartition("/")[0])
@@ -131,8 +131,8 @@ def test_without_an_outside_address_all_is_as_before(
 @contextmanager
 def doomed_worker(environment: dict[str, str], point: str, passes: int, log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """
-    Context manager that yields a worker process. When the process has passed `point` as often as `passes` says, it
-    kills itself with SIGKILL.
+    Context manager that yields a worker process. The process kills itself when it passes `point` for the `passes`-th
+    time.
     """
     code = (
         "from pathlib import Path; from retouch_ops.worker_process import main; from "
@@ -163,10 +163,7 @@ def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
     passes: int,
     statuses: list[str],
 ) -> None:
-    """
-    If a worker dies between the refusal and the answer to the second POST, the next worker sends the link to our copy
-    and never the original link.
-    """
+    """If a worker dies after the refusal of the caller's link, the next worker sends the link to our copy."""
     settings = queue.settings.model_copy(update={"public_url": gateway_url, "lease_s": 3.0})
     log = tmp_path / "deaths"
     with doomed_worker(environment_of(settings), point, passes, log) as process:

@@ -29,7 +29,7 @@ from tests.lane_kit import LaneKit
 
 @pytest.fixture
 def dependencies(tmp_path: Path, client: Any) -> EditDependencies:
-    """Return the dependencies of a download: real stores and endpoints, and neither a publisher nor a pulse."""
+    """Return dependencies with real stores and endpoints, but without a publisher and a pulse."""
     settings, nothing = Settings.load(dangerous_allow_private_networks=LOOPBACK[0]), Any
     blobs = open_blobs(tmp_path.as_uri(), "http://gateway.example")
     endpoints, jobs = Endpoints(settings, Credentials(settings), connections=2), JobStore(client, retention_s=3_600.0)
@@ -54,9 +54,7 @@ def claim_after(kit: LaneKit, waits: int) -> Claim:
 def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes
 ) -> None:
-    """
-    A picture that comes with a 404 is not accepted in the first downloads. After these it is stored with a warning.
-    """
+    """In the first downloads, a picture with the status 404 is not accepted. Later it is stored with a warning."""
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
         early = store_images(claim_after(kit, EARLY_READS - 1), ready, dependencies)
@@ -77,9 +75,7 @@ def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
 def test_a_link_that_breaks_every_rule_leaves_the_others(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes, first: bytes
 ) -> None:
-    """
-    If the first link redirects to an invalid URL, or sends a chunk of negative length, the second link is downloaded.
-    """
+    """If the first link breaks HTTP or redirects to an invalid URL, the image is downloaded from the second link."""
     with RawServer(answering(first)) as bad, RawServer(answering(answer(picture))) as good:
         kept = store_images(claim_after(kit, 0), Ready((bad.url(), good.url())), dependencies)
     assert isinstance(kept, Stored)
@@ -119,7 +115,8 @@ def follows(outcome: Any, claim: Claim) -> Any:
 
 def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDependencies) -> None:
     """
-    Three images are stored in order, the second from its fallback link. The checkpoint and the record name all of them.
+    The images of an answer are stored in order, even if one image needs its second link. The checkpoint, the record and
+    the event name each image.
     """
     host = Host()
     host.gone = {"/b.png"}
@@ -148,10 +145,7 @@ def test_each_image_of_an_answer_is_kept(kit: LaneKit, dependencies: EditDepende
 
 
 def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: EditDependencies) -> None:
-    """
-    If one image is late, the other images are stored and not downloaded again. The job succeeds when the late image
-    arrives.
-    """
+    """When one image is late, the next attempt downloads only this image. The outcome then has all images in order."""
     host = Host()
     host.gone = {"/b.png"}
     with RawServer(host) as server:
@@ -179,8 +173,8 @@ def test_one_image_that_is_late_is_waited_for_alone(kit: LaneKit, dependencies: 
 
 def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, dependencies: EditDependencies) -> None:
     """
-    If one image is rejected and one is missing after the last try, the job succeeds with the other images and a warning
-    for each.
+    If one image is rejected and another is missing after the last try, the job succeeds with the other images. The
+    first image has a warning for each missing one.
     """
     host = Host()
     host.gone, host.bodies["/d.png"] = {"/b.png"}, b"\x89PNG" + bytes(50_000_001)
@@ -197,8 +191,8 @@ def test_an_image_that_never_comes_costs_none_of_the_others(kit: LaneKit, depend
 
 def test_without_any_image_all_is_as_with_one(kit: LaneKit, dependencies: EditDependencies) -> None:
     """
-    If every image is rejected, the outcome is ImageRejected. If every image is missing after the last try, the job
-    fails with the code `result_lost`.
+    If all images are rejected, the outcome is ImageRejected. If all are missing after the last try, the code is
+    `result_lost`, and the checkpoint is dropped.
     """
     host = Host()
     host.gone = {"/c.png", "/d.png"}

@@ -41,7 +41,7 @@ def aged(folder: Path, name: str) -> str:
 
 
 def test_a_kept_image_is_on_record_until_its_job_goes(client: Any, redis_url: str) -> None:
-    """The script that ends a job keeps the job's image as long as the job's record."""
+    """When a job succeeds, the job's image is kept for as long as the job's record."""
     jobs = JobStore(client, retention_s=500.0)
     with EditQueue(redis_url) as queue:
         job = queue.enqueue(Edit(prompt="winter", init_image=PICTURE)).id
@@ -70,7 +70,10 @@ def test_an_image_is_deleted_when_its_time_is_over(
 
 
 def test_ownership_ends_with_its_time(client: Any, retention: Retention) -> None:
-    """A tenant owns an upload until its own time is over, even if another tenant keeps the same bytes longer."""
+    """
+    A tenant's ownership of an upload ends after the tenant's own time, even if another tenant keeps the same bytes
+    longer.
+    """
     name = f"ab/ab{'0' * 62}.png"
     keep_blob(client, name, -5.0, "acme")
     keep_blob(client, name, 3600.0, "globex")
@@ -117,7 +120,7 @@ def test_one_process_a_minute_trims_the_indexes(client: Any, retention: Retentio
 
 
 def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retention, blobs: BlobStore) -> None:
-    """An expired image whose bytes were stored again a moment ago is not deleted, and its entry gets a later time."""
+    """If the bytes of an expired image were stored again just now, the image stays, and its entry gets a later time."""
     name = blobs.put(b"the same bytes", "png")
     keep_blob(client, name, -5.0)
     retention.sweep()
@@ -128,10 +131,7 @@ def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retentio
 def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
     client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    """
-    Images that one process has taken are not taken by another process for an hour. Their entries stay until they are
-    deleted.
-    """
+    """If a process takes expired images and dies, another process deletes the images an hour later."""
     names = {aged(tmp_path, blobs.put(text, "png")) for text in (b"one", b"two")}
     for name in names:
         keep_blob(client, name, -5.0)
@@ -146,10 +146,7 @@ def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
 
 
 def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, tmp_path: Path) -> None:
-    """
-    If a process has chosen an expired image for deletion, and the image is then kept for a longer time, the image and
-    its entry stay.
-    """
+    """If a process has taken an expired image, and a job then keeps it longer, the image and its entry stay."""
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)
     (mark,) = take_due_blobs(client).values()
@@ -162,10 +159,7 @@ def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, t
 def test_an_entry_that_was_moved_on_during_the_deletion_stays(
     client: Any, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """
-    If a job stores the same bytes while the expired image is deleted, the entry stays, so that the new file expires
-    too.
-    """
+    """If a job stores the same bytes while an image is deleted, the image's entry stays with the later time."""
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)
     (mark,) = take_due_blobs(client).values()
@@ -185,7 +179,10 @@ def test_an_entry_that_was_moved_on_during_the_deletion_stays(
 def test_one_bad_name_does_not_stop_a_sweep(
     client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sweep removes an invalid name, leaves images that cannot be deleted for later, and deletes the other images."""
+    """
+    Even if one name is invalid and some deletions fail, a sweep deletes the other images. Only the entries of failed
+    deletions stay.
+    """
     stuck, broken, fine = (aged(tmp_path, blobs.put(text, "png")) for text in (b"stuck", b"broken", b"fine"))
     client.zadd(KEPT, {"no name": 1.0, stuck: 2.0, broken: 3.0, fine: 4.0})
     delete, faults = blobs.delete_idle, {stuck: BlobError("the disk is read-only"), broken: OSError("no such device")}
@@ -210,8 +207,8 @@ def test_keeping_never_shortens(client: Any) -> None:
 
 def test_a_durable_intent_is_on_the_disk_of_redis(tmp_path: Path) -> None:
     """
-    With durable intents, `intend` returns `ok` when the intent is in the append-only file. Without such a file it
-    returns `not_on_disk`, and the job waits without an attempt.
+    With durable intents, `intend` returns `ok` when the intent is on the disk of Redis. Without an append-only file,
+    `intend` returns `not_on_disk`, and the job waits without using an attempt.
     """
     with own_valkey(data_dir=tmp_path, config={"appendonly": "yes", "appendfsync": "everysec"}) as server:
         url = f"redis://127.0.0.1:{server.port}/0"

@@ -80,8 +80,8 @@ def test_planted_values_stay_where_they_belong(
     loud_worker: RunningWorker, watch: Watch, queue: EditQueue, simulator: Simulator, sink: Sink, client: Any
 ) -> None:
     """
-    After a success, a refusal, a lost answer, a failing webhook and a callback, no planted value is in the broker, in
-    Celery's events, in the log, in an exception or in a `repr`.
+    Whether jobs succeed, fail or lose an answer, no planted value is in the broker, Celery's events, the log, an
+    exception or a `repr`.
     """
     simulator.faults(
         next=[
@@ -130,7 +130,7 @@ def test_planted_values_stay_where_they_belong(
 
 
 def test_refusals_do_not_repeat_the_request(queue: EditQueue, client: Any) -> None:
-    """The error of a refused request contains neither prompt nor address, and Redis has no key of the request."""
+    """If a request is refused, the error contains neither prompt nor address, and Redis stores nothing."""
     for fields, options in (
         ({"init_image": f"http://10.0.0.1/{ADDRESS}"}, JobOptions()),
         ({"init_image": "https://a.example.com/in.png"}, JobOptions(webhook=f"http://10.0.0.1/{HOOK}")),

@@ -38,8 +38,7 @@ def test_every_image_of_one_answer_is_kept(
     queue: EditQueue, edit: Any, simulator: Simulator, sink: Sink, tmp_path: Path
 ) -> None:
     """
-    Four images of one POST are in the client's results and in the webhook, in the same order; `result` is the first
-    image.
+    Four images of one POST have the same order in the client's results and in the webhook. `result` is the first image.
     """
     job = queue.enqueue(edit("several", 4), webhook=sink.url)
     result = job.result(PATIENCE_S)
@@ -58,7 +57,9 @@ def test_every_image_of_one_answer_is_kept(
 
 
 def test_an_image_that_cannot_be_kept_is_named(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
-    """If the second of three images is a bomb, the others are stored, and a warning names the missing one."""
+    """
+    If the second of three images is a decompression bomb, the job succeeds with the other two images and a warning.
+    """
     simulator.settings(list_output=True)
     simulator.faults(next=[{"kind": "processing", "tag": "gap", "output_kind": "bomb", "output_index": 1}])
     result = queue.enqueue(edit("gap", 3)).result(PATIENCE_S)
@@ -67,7 +68,7 @@ def test_an_image_that_cannot_be_kept_is_named(queue: EditQueue, edit: Any, simu
 
 
 def test_more_images_than_are_kept(queue: EditQueue, edit: Any) -> None:
-    """Of twenty images in an answer sixteen are stored, and a warning has the number twenty."""
+    """Of an answer with twenty images, sixteen are stored. A warning contains the number twenty."""
     result = queue.enqueue(edit("many-images", 20)).result(PATIENCE_S)
     assert len(result.results) == 16
     assert result.warnings == ("outputs_beyond_16:20",)

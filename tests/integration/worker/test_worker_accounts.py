@@ -69,7 +69,7 @@ def events(running: RunningWorker, name: str) -> list[dict[str, Any]]:
 
 
 def edited(queue: EditQueue, simulator: Simulator, redis_url: str, tag: str, account: str = "default") -> None:
-    """Enqueue an edit, send its message to the queue of `account` too, and wait for the image."""
+    """Enqueue an edit, send a message for the job to the queue of `account`, and wait for the image."""
     job = queue.enqueue(Edit(prompt=f"winter [[{tag}]]", init_image=simulator.portrait_url))
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([(f"edits.{account}", job.id)])
@@ -81,9 +81,8 @@ def test_a_worker_follows_its_accounts(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
     """
-    A running worker follows the file: a key is replaced, an account gets its key, an account is added, and an account
-    is removed (its queue stays for work in progress). An invalid file changes nothing. Every job is edited, and the log
-    contains no key.
+    A running worker uses new keys and new accounts without a restart. The queue of a removed account stays, for work in
+    progress. An invalid file changes nothing. The log contains no key.
     """
     (line,) = events(running, "accounts_not_served")
     assert line["accounts"] == ["other"]
@@ -117,9 +116,7 @@ def test_a_worker_follows_its_accounts(
 def test_what_waits_in_a_removed_queue_stays_there(
     running: RunningWorker, accounts: Accounts, client: Any, redis_url: str
 ) -> None:
-    """
-    A worker that no longer serves an account takes no message of its queue, so the message stays for another worker.
-    """
+    """If a worker never held the key of a removed account, messages in the account's queue stay there."""
     accounts.name("default", "third")
     assert eventually(lambda: events(running, "accounts_reloaded")), running.log
     accounts.key("other", OTHER)
@@ -133,7 +130,7 @@ def test_what_waits_in_a_removed_queue_stays_there(
 def test_a_hang_up_reloads_and_kills_nothing(
     running: RunningWorker, accounts: Accounts, queue: EditQueue, simulator: Simulator, redis_url: str
 ) -> None:
-    """On SIGHUP the worker process reads its accounts again; a call in flight goes on, and the process is the same."""
+    """On SIGHUP the worker reads its accounts again, without a restart and without ending the call in flight."""
     simulator.settings(latency_s=1.0)
     job = queue.enqueue(Edit(prompt="winter [[slow]]", init_image=simulator.portrait_url), max_charges=1)
     publisher = Publisher(Settings.load(redis_url=redis_url))

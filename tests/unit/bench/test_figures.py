@@ -7,8 +7,8 @@ from retouch_ops.bench.figures import Row, comparison, number, percentile, table
 
 def test_a_row_knows_its_ratios_and_whether_the_aim_was_reached() -> None:
     """
-    A row has the ratio to each baseline, and whether the value reached its aim. Without a baseline the ratio is None;
-    without an aim `reached` is None.
+    A row has its ratio to each baseline, and `reached` says whether the aim was reached. Without a baseline or an aim,
+    the value is None.
     """
     row = comparison("worker CPU", "s", (4.0, 2.0, 8.0), aim=3.3)
     assert (row.ratio(row.no_queue), row.ratio(row.celery), row.reached) == (2.0, 0.5, False)

@@ -26,8 +26,8 @@ def compared(text: str, *rows: UsageRow, account: str = "") -> list[ComparedDay]
 
 def test_a_bill_within_what_is_known_agrees() -> None:
     """
-    A bill agrees if it has at least the certain calls and at most the possible calls. Above the certain calls the
-    finding is `some_unknown`.
+    A bill agrees if its calls are from the certain to the possible calls of the ledger. With more than the certain
+    calls, the finding is `some_unknown`.
     """
     rows = (row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
     comparison = compare_bill(parse_bill("2026-01-01,10,0.10\n2026-01-02,12,0.12"), rows)
@@ -39,8 +39,8 @@ def test_a_bill_within_what_is_known_agrees() -> None:
 
 def test_differences_are_counted_from_the_range() -> None:
     """
-    Above the possible calls, `calls_off` is the difference; below the certain calls, it is the negative difference.
-    `amount_off` is the same in money.
+    `calls_off` is the number of calls above the possible calls, or (negative) below the certain calls. `amount_off` is
+    the same difference in money.
     """
     more, fewer = compared("2026-01-01,15,0.15\n2026-01-02,2,0.02", row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
     assert (more.calls_off, more.amount_off, more.findings) == (2, Decimal("0.02"), ["more"])
@@ -48,10 +48,7 @@ def test_differences_are_counted_from_the_range() -> None:
 
 
 def test_days_of_one_side_alone() -> None:
-    """
-    A day that only the bill has is `not_ours`. A day that only the ledger has, between the first and the last day of
-    the bill, is `not_billed`.
-    """
+    """A day that is only in the bill is `not_ours`. A day that is only in the ledger is `not_billed`."""
     days = compared(
         "2026-01-01,4,0.04\n2026-01-03,10,0.10", row(FIRST + timedelta(1), 7), row(FIRST + timedelta(2), 10)
     )
@@ -64,8 +61,8 @@ def test_days_of_one_side_alone() -> None:
 
 def test_what_moved_over_midnight_is_recognised() -> None:
     """
-    If a day has calls above its range, and the next day about as many below its range, both days are marked
-    `neighbour`: the bill may count days in another time zone.
+    If one day has too many calls and the next day as many too few, both days have the finding `neighbour`. The text of
+    this finding names UTC.
     """
     days = compared("2026-01-01,15\n2026-01-02,5", row(FIRST, 10), row(FIRST + timedelta(1), 10))
     assert [day.findings for day in days] == [["more", "neighbour"], ["fewer", "neighbour"]]
@@ -82,7 +79,7 @@ def test_another_price_is_recognised() -> None:
 
 def test_accounts_are_apart_where_the_bill_names_them() -> None:
     """
-    With a column of accounts, each account is compared on its own. Without this column, the bill is compared with all
+    If the bill has a column of accounts, each account is compared on its own. Otherwise the bill is compared with all
     accounts together, or with the account that the caller names.
     """
     rows = (row(FIRST, 10, account="main"), row(FIRST, 5, account="spare"))
@@ -97,7 +94,7 @@ def test_accounts_are_apart_where_the_bill_names_them() -> None:
 
 
 def test_lines_of_one_day_are_added_up() -> None:
-    """Several lines of one day are compared by their sums; the finding `agrees` has its text."""
+    """The lines of one day are added up before the comparison. `words` has the text of the finding `agrees`."""
     (day,) = compared("2026-01-01,4,0.04\n2026-01-01,6,0.06", row(FIRST, 10))
     assert (day.calls, day.amount, day.findings) == (10, Decimal("0.10"), ["agrees"])
     assert day.words == [WORDS["agrees"]]
@@ -135,7 +132,7 @@ def test_nothing_is_lost(bill: list[tuple[int, int]], ledger: dict[int, tuple[in
 
 @given(LEDGERS.filter(bool), st.data())
 def test_a_true_bill_always_agrees(ledger: dict[int, tuple[int, int]], data: st.DataObject) -> None:
-    """A bill with every certain call and any number of the unknown calls agrees on each day, in calls and in money."""
+    """A bill with all certain calls and some of the unknown calls agrees on each day, in calls and in money."""
     rows = [row(FIRST + timedelta(days), *counts) for days, counts in ledger.items()]
     bill = [(days, useful + data.draw(st.integers(0, unknown))) for days, (useful, unknown) in ledger.items()]
     comparison = compare_bill(lines_of(bill), rows)
@@ -148,8 +145,8 @@ def test_a_difference_has_the_sign_of_its_finding(
     bill: list[tuple[int, int]], ledger: dict[int, tuple[int, int]]
 ) -> None:
     """
-    A day agrees exactly if its calls are in the range. `off` is above 0 for `more` and `not_ours`, and below 0 for
-    `fewer` and `not_billed`.
+    `calls_off` is 0 exactly if the calls are in the range. `off` is positive for `more` and `not_ours`, and negative
+    for `fewer` and `not_billed`.
     """
     rows = [row(FIRST + timedelta(days), *counts) for days, counts in ledger.items()]
     for day in compare_bill(lines_of(bill), rows).days:

@@ -1,4 +1,4 @@
-"""The vendor's bill as text: which forms are read, and which texts are refused, with the number of the line."""
+"""Reading a vendor's bill: the accepted forms, and the errors with their line numbers."""
 
 from __future__ import annotations
 
@@ -40,10 +40,7 @@ def one(text: str) -> tuple[date, int | None, Decimal | None, str]:
     ],
 )
 def test_bills_of_many_forms_are_read(text: str, calls: int | None, amount: str | None) -> None:
-    """
-    A bill is read with commas, tabs, semicolons or blanks between columns, with and without a heading, and with a point
-    or a comma as the decimal sign.
-    """
+    """A bill is read with any usual separator, date and decimal sign, with or without a heading."""
     assert one(text) == (DAY, calls, None if amount is None else Decimal(amount), "")
 
 
@@ -112,7 +109,7 @@ ROWS = st.lists(
 
 @given(ROWS, st.sampled_from([",", ";", "\t", " "]), st.booleans())
 def test_what_is_written_is_read(rows: list[tuple[int, int, Decimal]], mark: str, heading: bool) -> None:
-    """A bill with any separator, with and without a heading, is read with exactly its days, calls and amounts."""
+    """For each separator, with or without a heading, `parse_bill` returns the days, calls and amounts of the bill."""
     wanted = [(DAY + timedelta(days), calls, amount) for days, calls, amount in rows]
     lines = [mark.join(map(str, row)) for row in wanted]
     text = "\n".join([mark.join(("day", "calls", "amount")), *lines] if heading else lines)

@@ -26,8 +26,8 @@ def visible(folder: Path) -> list[str]:
 
 def test_a_killed_writer_leaves_nothing_visible(tmp_path: Path) -> None:
     """
-    A process that is killed between writing and renaming leaves no blob. Its temporary file is deleted when the store
-    is opened more than an hour later.
+    A writer that is killed before it renames its file leaves no blob. More than an hour later, opening the store
+    deletes the temporary file.
     """
     code = """
 import os, signal, sys
@@ -81,10 +81,7 @@ def test_a_failed_write_says_what_to_do(
     ],
 )
 def test_the_system_itself_refuses(tmp_path: Path, trouble: str, words: str) -> None:
-    """
-    A size limit of the kernel, or a folder without permission, raises a `BlobError` with the reason, and no partial
-    file is left.
-    """
+    """If the kernel refuses a write, `put` raises a `BlobError` with the reason and leaves no partial file."""
     code = f"""
 import os, resource, sys
 from pathlib import Path
@@ -146,8 +143,7 @@ def test_bytes_that_come_while_a_blob_is_deleted_stay(
 
 def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    With `durable=False` `put` flushes nothing to disk. By default it flushes the file, its folder and the store's
-    folder.
+    By default, `put` flushes the file, its folder and the store's folder. With `durable=False`, `put` flushes nothing.
     """
     flushed: list[int] = []
     monkeypatch.setattr(os, "fsync", flushed.append)
@@ -158,7 +154,7 @@ def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_large_file_is_flushed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never more than 1 MiB waits to be flushed, since others who flush small files meanwhile wait for all of it."""
+    """At most 1 MiB of a large file waits to be flushed, since flushes of other files must wait for it."""
     unflushed: list[int] = []
     sizes = dict[int, int]()
     flush = os.fsync
@@ -193,5 +189,5 @@ def test_s3_without_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_names_come_from_bytes() -> None:
-    """The name of a blob is the SHA-256 of its bytes, in a folder that is named by its first two digits."""
+    """The name of a blob is the SHA-256 of its bytes. The first two digits are the name of its folder."""
     assert content_name(b"abc", "png") == "ba/ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad.png"

@@ -23,7 +23,7 @@ SETTINGS = Settings.load(
 
 
 def faults_of(tmp_path: Path, text: str) -> list[str]:
-    """Write an accounts file with this text, and return the faults of the error that reading it raises."""
+    """Write this text to an accounts file, read the file, and return the faults of the SettingsError."""
     path = tmp_path / "accounts.toml"
     path.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -34,8 +34,8 @@ def faults_of(tmp_path: Path, text: str) -> list[str]:
 
 def test_without_a_file_the_settings_are_one_account() -> None:
     """
-    Without an accounts file, the account `default` has the addresses, limit, rate and price of the settings, and the
-    default of every other field.
+    Without an accounts file, the only account is `default`. Its addresses, limit, rate and price are those of the
+    settings.
     """
     assert accounts_of(SETTINGS) == [
         Account(
@@ -51,8 +51,8 @@ def test_without_a_file_the_settings_are_one_account() -> None:
 
 def test_a_file_is_read_in_its_order(tmp_path: Path) -> None:
     """
-    Accounts are read in the order of the file. A missing field has the value of the settings; a relative key file is
-    relative to the folder of the accounts file.
+    Accounts have the order of the file, and missing values come from the settings. The path of a key file is relative
+    to the accounts file.
     """
     path = tmp_path / "accounts.toml"
     path.write_text(
@@ -142,8 +142,7 @@ FIELDS = ", ".join(_FIELDS)
 )
 def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: str) -> None:
     """
-    The fault of a wrong value has the account, the field, the expected value and the actual value; a free text is not
-    shown.
+    The fault of a wrong value has the account, the field, the expected and the actual value. A free text is not shown.
     """
     field = line.partition(" ")[0]
     fault = f"accounts.main.{field}: expected {expected}, got {got}"
@@ -160,10 +159,7 @@ def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: s
     ],
 )
 def test_a_field_that_does_not_belong_is_named(tmp_path: Path, line: str, fault: str) -> None:
-    """
-    An unknown field, a second place for the key, and the key itself are refused, and the fault does not contain the
-    key.
-    """
+    """An unknown field, a second place for the key, and the key itself are faults. No fault contains the key."""
     assert faults_of(tmp_path, f'[accounts.main]\nkey_env = "MAIN"\n{line}\n') == [f"accounts.main{fault}"]
 
 

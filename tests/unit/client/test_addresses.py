@@ -218,7 +218,7 @@ def test_private_names_are_refused_by_their_text(host: str) -> None:
 
 def test_allowed_networks_lift_the_rule_inside_them_alone() -> None:
     """
-    If loopback is allowed, its addresses and localhost are accepted on any port, and other private addresses are
+    If only loopback is allowed, localhost and its addresses are accepted on any port. Other private addresses are
     refused.
     """
     assert fault_of("http://127.0.0.1:8123/a", LOOPBACK) is None
@@ -239,8 +239,8 @@ def test_length_limit_is_exact() -> None:
 
 def test_split_gives_what_is_sent() -> None:
     """
-    `split` returns the host in lower case without brackets and the default port. It removes the fragment, and an empty
-    path becomes a slash.
+    `split` makes the host lower-case, adds the scheme's port, turns an empty path into a slash, and removes brackets
+    and the fragment.
     """
     assert split("HTTPS://Example.COM?a=b#c") == Url("https", "example.com", 443, "/?a=b")
     assert split("http://[2606:4700::1111]:8080/x") == Url("http", "2606:4700::1111", 8080, "/x")
@@ -278,7 +278,7 @@ def test_one_private_answer_refuses_all(monkeypatch: pytest.MonkeyPatch, bad: st
 
 
 def test_ports_of_names_are_vetted_by_what_they_resolve_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name with port 9000 passes if it resolves into an allowed network, and is refused if its address is public."""
+    """A name with the port 9000 is accepted only if it resolves into an allowed network."""
     answers(monkeypatch, "10.0.0.5")
     assert resolve("minio.internal", 9000, ("10.0.0.0/8",))[0].sockaddr == ("10.0.0.5", 9000)
     answers(monkeypatch, "1.1.1.1")
@@ -316,7 +316,9 @@ def test_vetted_ipv6_is_global_unicast(ip: ipaddress.IPv6Address) -> None:
 def test_allowed_networks_vet_exactly_their_addresses(
     ip: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int
 ) -> None:
-    """Every address inside an allowed network is accepted, by `vet` and in a URL with any port."""
+    """
+    If a network is allowed, `vet` accepts each of its addresses, and a URL with such an address may have any port.
+    """
     network = ipaddress.ip_network((ip, prefix), strict=False)
     host = f"[{ip.compressed}]" if ip.version == 6 else str(ip)
     assert vet(str(ip), (str(network),))

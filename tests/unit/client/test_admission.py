@@ -22,7 +22,7 @@ SETTINGS = Settings(callback_tasks=("billing.tasks.edited@billing", "plain.task"
 
 
 def faults_of(**values: Any) -> dict[str, str]:
-    """Return the faults of an edit with these values, by field. Assert that the error contains no planted text."""
+    """Return the faults of an edit with these values, by field. Assert that the error shows no prompt and no URL."""
     with pytest.raises(InvalidEdit) as caught:
         Edit(**{"prompt": SECRET, "init_image": SECRET_URL, **values})
     shown = f"{caught.value} {caught.value!r}"
@@ -82,7 +82,7 @@ def refused(**options: Any) -> dict[str, str]:
 )
 def test_each_wrong_field_is_named_with_its_range(field: str, value: object, message: str) -> None:
     """
-    A wrong value has one fault with the field, the expected range and the value; the error contains neither prompt nor
+    A wrong value has one fault with the field, the expected range and the value. The error contains neither prompt nor
     URL.
     """
     assert faults_of(**{field: value}) == {field: message}
@@ -130,7 +130,7 @@ def test_no_form_of_an_edit_shows_the_prompt_or_the_address() -> None:
     )
 )
 def test_fields_of_an_edit_survive_the_record(edit: Edit) -> None:
-    """A stored edit is read with the same fields; a whole number is written without a decimal point."""
+    """A stored edit is read with the same fields. In JSON, a whole number has no decimal point."""
     spec = admitted(edit)
     assert Edit(**spec.edit) == edit
     assert spec.edit == edit.fields()
@@ -194,8 +194,8 @@ def test_addresses_inside_are_refused_by_their_text(address: str) -> None:
 
 def test_a_callback_is_taken_from_the_allow_list() -> None:
     """
-    A callback may be named with or without its queue. If the allow-list has no queue for it, Celery's default queue is
-    used.
+    The queue of a callback comes from the allow-list, even if the caller does not name the queue. The default is
+    Celery's own queue.
     """
     assert admitted(callback="billing.tasks.edited").callback == "billing.tasks.edited@billing"
     assert admitted(callback="billing.tasks.edited@billing").callback == "billing.tasks.edited@billing"

@@ -28,10 +28,7 @@ def test_a_size_below_one_is_refused() -> None:
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 40))
 def test_batches_by_weight_keep_order_and_bound(weights: list[int], most: int) -> None:
-    """
-    All batches together are the items in order. A batch of several items is within the limit, and the next item would
-    not fit into it.
-    """
+    """The batches contain the items in order. Each batch has as many items as the limit allows, and at least one."""
     batches = list(batched_by(lambda weight: weight, most, weights))
     assert [item for batch in batches for item in batch] == weights
     assert all(len(batch) == 1 or sum(batch) <= most for batch in batches)

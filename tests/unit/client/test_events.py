@@ -125,7 +125,7 @@ def test_a_checkpoint_survives_its_trip_through_the_store() -> None:
 
 
 def test_a_failed_event_says_why() -> None:
-    """The event of a failed job has no result. Its error has a code, a message and whether a replay may help."""
+    """The event of a failed job has an error with code, message and `retryable`, and no result."""
     error = {"code": "bad_key", "message": "Invalid Api Key", "retryable": False}
     data = event_object(RECORD, {"sequence": 1, "type": "edit.failed", "at": 1_003.0, "error": error}, link)["data"]
     assert (data["error"], data["result"], data["state"]) == (error, None, "failed")
@@ -154,7 +154,10 @@ def test_a_timeline_begins_with_queued() -> None:
 
 
 def test_charges_are_certain_possible_or_none() -> None:
-    """A paid answer counts as certain and possible, a lost answer as possible, and a refusal or failure as neither."""
+    """
+    A paid answer is a certain and a possible charge. A lost answer is only a possible charge. A refusal or failure is
+    no charge.
+    """
     kinds = ["succeeded", "processing", "", "unknown", "refused", "failed"]
     charges = [Charge(number, 0.0, kind) for number, kind in enumerate(kinds)]
     assert charge_summary(charges, 0.5) == {"certain": 2, "possible": 4, "amount": 2.0}
@@ -163,7 +166,7 @@ def test_charges_are_certain_possible_or_none() -> None:
 
 @given(st.integers(0, 2**41), st.integers(0, 2**41))
 def test_ids_sort_by_time(one_ms: int, other_ms: int) -> None:
-    """A job that is made later has a greater id of the same length, and no event id contains a dot."""
+    """A later job has a greater id, and all job ids have the same length. No event id contains a dot."""
     with mock.patch("time.time_ns", side_effect=[one_ms * 1_000_000, other_ms * 1_000_000]):
         one, other = new_job_id(), new_job_id()
     assert (one < other) == (one_ms < other_ms) or one_ms == other_ms

@@ -81,9 +81,7 @@ def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
 
 
 def test_many_edits_are_cut_into_calls() -> None:
-    """
-    A batch has at most 1,000 edits and a bounded number of bytes. Its start is the number of edits in earlier batches.
-    """
+    """A batch has at most 1,000 edits and less than 4 MB. The start of a batch is the number of edits before it."""
     small = [{"prompt": "x"}] * 2_500
     assert [(start, len(batch)) for start, batch in _batches(small)] == [(0, 1_000), (1_000, 1_000), (2_000, 500)]
     large = [{"prompt": "x" * 10_000}] * 700
@@ -95,10 +93,7 @@ def test_many_edits_are_cut_into_calls() -> None:
 
 
 def test_every_edit_carries_an_idempotency_key() -> None:
-    """
-    An edit without an idempotency key of the caller gets a new key, so that the request can be repeated after an
-    outage.
-    """
+    """If the caller names no idempotency key, the client sends a new one, so that it can repeat the request."""
     mine, others = _wire_item((EDIT, {}), {}), _wire_item((EDIT, {}), {})
     assert mine["idempotency_key"] != others["idempotency_key"]
     assert _wire_item((EDIT, {"idempotency_key": "order 17"}), {"webhook": None})["idempotency_key"] == "order 17"
@@ -107,8 +102,8 @@ def test_every_edit_carries_an_idempotency_key() -> None:
 
 def test_refusals_of_many_become_one_error() -> None:
     """
-    Several refusals of one call become one error: an invalid edit goes before a conflict, and a conflict before a full
-    queue. The error has the positions or the number of the refused edits.
+    For several refusals in one call, `enqueue_error` returns one error with the positions or the number of refused
+    edits. An invalid edit goes before a conflict, and a conflict before a full queue.
     """
     wrong, conflict = InvalidEdit([("edits[0].callback", "no")]), IdempotencyConflict("x")
     full = QueueFull("acme", "backlog", 1, 5.0)

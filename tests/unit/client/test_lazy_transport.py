@@ -45,8 +45,8 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("values", PLAIN)
 def test_plain_settings_are_those_of_the_model(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A client with plain settings, from arguments or from the environment, opens when first used, and has the settings
-    that the model reads.
+    Settings from arguments or from the environment equal the settings that the model reads. The client opens at its
+    first use.
     """
     given = EditQueue(**values)
     for name, value in values.items():
@@ -65,7 +65,7 @@ def test_a_wrong_setting_fails_when_the_client_is_made(values: dict[str, Any], e
 
 
 def test_a_variable_may_have_any_case_or_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable is read whatever its case, and a wrong one fails when the client is made."""
+    """The name of a variable may have any case. A wrong value raises SettingsError when the client is made."""
     monkeypatch.setenv("retouch_gateway_url", "https://gateway.example")
     assert isinstance(EditQueue()._transport, GatewayTransport)
     monkeypatch.setenv("RETOUCH_MAX_ATTEMPTS", "0")
@@ -83,7 +83,7 @@ def test_the_environment_counts_when_the_client_is_made(monkeypatch: pytest.Monk
 
 
 def test_plain_settings_are_texts_of_the_model() -> None:
-    """Each setting with a pattern is a text without further constraints in the model, or has a check of its own."""
+    """Each setting in `_PLAIN` is a text in the model and has no constraint there."""
     fields = {name: Settings.model_fields[name] for name in client_settings._PLAIN}
     assert {str(field.annotation.__name__) for field in fields.values() if field.annotation} == {"str", "SecretStr"}
     assert [name for name, field in fields.items() if field.metadata] == []
@@ -91,7 +91,7 @@ def test_plain_settings_are_texts_of_the_model() -> None:
 
 @pytest.mark.parametrize("value", ["redis://h/0\n", "redis://é", "redis://[::1]:6379", "unix:///run/redis.sock"])
 def test_what_needs_the_model_is_not_plain(value: str) -> None:
-    """A URL beyond the common form is left to the model and redis-py."""
+    """A Redis URL of an unusual form is not plain, so the model and redis-py check the URL."""
     assert not are_plain({"redis_url": value})
 
 
@@ -108,7 +108,7 @@ def test_threads_share_one_transport() -> None:
 
 
 def test_closing_an_unused_client_opens_nothing() -> None:
-    """`close` leaves a client that was never used as it is."""
+    """`close` does not open a client that was never used."""
     with EditQueue(URL) as queue:
         pass
     assert not queue._lazy.is_open

@@ -149,8 +149,8 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
     """
-    If our store fails, the image is downloaded again until the deadline. After that the job fails and keeps its
-    checkpoint, so a replay costs nothing.
+    While our store fails, the job keeps its checkpoint and downloads the image again. After the deadline and
+    FETCH_TRIES downloads, the job fails.
     """
     decision = decide(ImageUnavailable(message, our_store_failed=True, images=(IMAGE,)), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
@@ -166,7 +166,10 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
 def test_what_can_yield_nothing_is_forgotten(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
-    """After a generation is lost or has failed, the job drops its checkpoint, unless it fails at its deadline."""
+    """
+    After a lost or failed generation, the job drops its checkpoint. A job that fails at its deadline may keep its
+    checkpoint.
+    """
     for outcome in (GenerationLost(message), Failed(message, seen_by_poll=True)):
         decision = decide(outcome, attempt, policy, NOW, random)
         late = isinstance(decision, Fail) and decision.code == "deadline_passed"
@@ -175,7 +178,7 @@ def test_what_can_yield_nothing_is_forgotten(
 
 @given(attempts, policies, draws, seconds)
 def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float, wait_s: float) -> None:
-    """Before the deadline, a full queue uses no attempt, and the wait is at least as long as the endpoint asked for."""
+    """A full queue uses no attempt. The job waits at least as long as the endpoint asks, or fails at its deadline."""
     decision = decide(Busy("queue_full", "full", wait_s), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)
     assert decision.refund if isinstance(decision, Retry) else decision.code == "deadline_passed"
@@ -184,10 +187,7 @@ def test_being_busy_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, rand
 
 @given(attempts, policies, draws)
 def test_ends_that_need_no_thought(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
-    """
-    A stored image gives Succeed, a refusal Fail with the endpoint's message, a lost lease LeaseLost, a cancelled job
-    Cancel.
-    """
+    """A stored image leads to Succeed, a refusal to Fail, a lost lease to LeaseLost, and a cancelled job to Cancel."""
     refused = decide(Refused("bad_key", "Invalid Api Key"), attempt, policy, NOW, random)
     assert refused == Fail("bad_key", "Invalid Api Key", retryable=False)
     assert decide(Stored(IMAGE), attempt, policy, NOW, random) == Succeed(IMAGE)
@@ -208,8 +208,8 @@ def test_processing_is_polled_until_the_deadline(attempt: Attempt, policy: Retry
 @given(attempts, policies, draws)
 def test_our_copy_is_sent_at_once_and_costs_no_attempt(attempt: Attempt, policy: RetryPolicy, random: float) -> None:
     """
-    A picture that the endpoint could not read is sent again at once, as a link to our copy, without using an attempt;
-    after the deadline the job fails.
+    If the endpoint could not read a picture, our copy is sent at once, without using an attempt. After the deadline the
+    job fails.
     """
     decision = decide(Refused("image_unfetchable", "unread", retry_with_copy=True), attempt, policy, NOW, random)
     if attempt.deadline_at < NOW:

@@ -53,7 +53,8 @@ QUERIES = st.builds(
 )
 def test_what_a_query_means(text: str, query: JobQuery) -> None:
     """
-    Terms are combined with "and", commas with "or". Quotes protect blanks and commas, and ages count back from now.
+    A job must match every term of the query, and one of the values between commas. Quotes keep blanks and commas in a
+    value. Ages count back from now.
     """
     assert parse_query(text, NOW) == query
 
@@ -127,9 +128,7 @@ def test_a_frozen_query_is_of_the_past() -> None:
 
 
 def test_options_beside_a_query_narrow_it() -> None:
-    """
-    A state or instant beside the text of a query is added to the query. The same field in both raises InvalidQuery.
-    """
+    """An option for state or time is added to the query. If the query has the same field, InvalidQuery is raised."""
     assert list_query("failed", "code:x since:2h", NOW - 60, NOW) == JobQuery(
         states=("failed",), codes=("x",), since=NOW - 60
     )

@@ -14,7 +14,7 @@ SECRET = "planted-secret-value"
 
 
 def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two wrong variables raise one error, which has both names and expected ranges and not the values."""
+    """One SettingsError names both wrong variables and what was expected, and does not contain the secret value."""
     monkeypatch.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     monkeypatch.setenv("RETOUCH_LEASE_S", SECRET)
     with pytest.raises(SettingsError) as caught:
@@ -30,7 +30,7 @@ def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> Non
     ("wrong", "named"), [({"backoff_base_s": 10, "backoff_cap_s": 5}, "backoff_cap_s"), ({"lease_s": 1}, "lease_s")]
 )
 def test_settings_are_checked_against_each_other(wrong: dict[str, float], named: str) -> None:
-    """A value that does not fit to another setting is refused, and the error names the setting."""
+    """If two settings contradict each other, SettingsError names one of them."""
     with pytest.raises(SettingsError, match=named):
         Settings.load(**wrong)
 
@@ -46,9 +46,7 @@ def test_settings_are_checked_against_each_other(wrong: dict[str, float], named:
     ],
 )
 def test_networks_are_read_from_text(monkeypatch: pytest.MonkeyPatch, text: str, networks: tuple[str, ...]) -> None:
-    """
-    The variable for private networks accepts a list of networks, "1" or "all" for all, and "0" or nothing for none.
-    """
+    """The text "1" or "all" allows every network, "0" or an empty text allows none, and a list allows its networks."""
     monkeypatch.setenv("RETOUCH_DANGEROUS_ALLOW_PRIVATE_NETWORKS", text)
     assert Settings.load().dangerous_allow_private_networks == networks
 

@@ -1,7 +1,7 @@
 """
-A client is quick to import and to make: what it does not need before its first call is not loaded.
+A client is quick to import and to make, since a library is loaded only when it is needed.
 
-Times and memory are compared with those of a bare interpreter, since a busy machine slows both down.
+CPU time and memory are compared with those of a bare interpreter, since a busy machine slows both down.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ print(json.dumps([time.process_time(), peak_kb]))
 
 
 def output_of(code: str) -> str:
-    """Return what a new interpreter prints that runs the code without settings in its environment."""
+    """Run the code in a new interpreter without environment variables, and return the output."""
     command = [sys.executable, "-c", code]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env={}).stdout
 
@@ -61,7 +61,7 @@ def test_what_is_not_needed_before_the_first_call_is_not_loaded(code: str) -> No
 
 
 def test_an_edit_needs_pydantic_alone() -> None:
-    """The import of `Edit` for its type loads neither redis-py nor pydantic-settings, and builds no model."""
+    """`from retouch import Edit` loads neither redis-py nor pydantic-settings, and builds no model."""
     code = "import sys; from retouch import Edit, EditQueue; print(Edit.__pydantic_complete__, *sys.modules)"
     built, *loaded = output_of(code).split()
     assert built == "False"
@@ -70,8 +70,8 @@ def test_an_edit_needs_pydantic_alone() -> None:
 
 def test_a_client_that_is_first_used_beside_threads_loads_no_sdk() -> None:
     """
-    A client imports redis-py when it is first used, and then redis-py does not load the SDK of OpenTelemetry, even if
-    other threads run. The application can import the SDK afterwards.
+    The first use of a client loads redis-py without the SDK of OpenTelemetry, even beside other threads. The
+    application can import the SDK afterwards.
     """
     assert json.loads(output_of(FIRST_USED_BESIDE_A_THREAD)) == [[False, False], [True, False], True]
 
@@ -85,8 +85,8 @@ def test_a_client_that_is_first_used_beside_threads_loads_no_sdk() -> None:
 )
 def test_a_start_costs_little_more_than_that_of_python(code: str, cpu_most: float, memory_most: float) -> None:
     """
-    The CPU time and the memory of a process that imports `retouch`, or makes a client, are small multiples of those of
-    a bare interpreter.
+    A process that imports `retouch` or makes a client needs at most a few times the CPU time and memory of a bare
+    interpreter.
     """
     pairs = [(cpu_and_memory("pass"), cpu_and_memory(code)) for _ in range(RUNS)]
     bare_cpu, bare_memory = (median(values) for values in zip(*(bare for bare, _ in pairs), strict=True))

@@ -1,4 +1,4 @@
-"""Code that is written once and runs in threads and on event loops, and the two clients that use it."""
+"""`sync_async` makes one method for plain calls and for `await`; the two clients use such methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ PAIRS = [(EditQueue, AsyncEditQueue), (Job, AsyncJob), (EditResult, AsyncEditRes
 
 
 class Store:
-    """A class with one method for both ways of calling; its client returns a reply or an awaitable of a reply."""
+    """
+    A class with one method for plain calls and for `await`. `answer` returns the reply or an awaitable of the reply.
+    """
 
     def __init__(self, answer: Any) -> None:
         self.answer = answer
@@ -35,7 +37,7 @@ async def later() -> int:
 
 
 def test_one_method_runs_both_ways() -> None:
-    """The same method returns its value to a plain call, and to an `await` of its `awaited` form."""
+    """The same method can be called plainly, or awaited in its `awaited` form."""
     assert Store(lambda: 3).double(plus=1) == 7
     assert asyncio.run(Store(later).double.awaited(plus=1)) == 9
     assert asyncio.run(Store(lambda: 3).double.awaited()) == 6
@@ -48,7 +50,7 @@ def test_an_error_comes_through_as_it_is() -> None:
 
 
 def test_work_for_an_event_loop_is_refused_in_a_thread() -> None:
-    """A plain call raises AssertionError, instead of hanging, if its coroutine would wait for an event loop."""
+    """If the coroutine of a plain call needs an event loop, the call raises AssertionError and does not hang."""
     with pytest.raises(AssertionError, match="must be awaited"):
         Store(later).double()
 

@@ -43,10 +43,7 @@ def test_a_trace_is_in_the_spec() -> None:
 
 @pytest.mark.parametrize(("sampled", "kept"), [(True, KEPT), (False, DROPPED)])
 def test_attempts_are_kept_with_their_enqueue(sampled: bool, kept: Decision) -> None:
-    """
-    A span with a link to a sampled span is sampled, whatever the root sampler decides. Without such a link the root
-    sampler decides.
-    """
+    """A span with a link to a sampled span is always sampled. For every other span, the root sampler decides."""
     context = SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED if sampled else 0))
     links = [Link(context)]
     assert AsLinked(ALWAYS_OFF).should_sample(None, 3, "retouch.attempt", links=links).decision is kept

@@ -18,7 +18,7 @@ LARGEST_URL = "https://shop.example/" + "é" * 2_027
 
 
 def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: bool) -> dict[str, Any]:
-    """Return an event with the longest prompt. The prompt, the tags and the error message consist of one letter."""
+    """Return an event with the longest prompt. One letter fills the prompt, the tags and the error message."""
     image = {"url": "https://retouch.example/files/" + "a" * 300, "thumbnail_url": "b" * 300, "sha256": "c" * 64}
     data = {
         "job_id": "ed_1",
@@ -44,8 +44,8 @@ def event(letter: str, tags: int, results: int, extra_bytes: int, *, failed: boo
 )
 def test_no_accepted_edit_makes_a_longer_body(letter: str, tags: int, results: int, extra: int, failed: bool) -> None:
     """
-    For letters of any number of bytes, the body is JSON within the limit, and `truncated` names exactly the parts that
-    were cut.
+    Whatever letters an edit contains, the body is JSON within the limit. `truncated` names exactly the parts that were
+    cut.
     """
     whole = event(letter, tags, results, extra, failed=failed)
     body = event_body(whole)

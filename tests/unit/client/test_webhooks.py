@@ -62,7 +62,7 @@ def test_what_others_sign_is_verified_here() -> None:
 
 @given(st.binary(max_size=200), st.text("abcdefghij_-", min_size=1), st.integers(0, 2**33))
 def test_any_bytes_are_signed_as_they_are(body: bytes, identity: str, stamp: int) -> None:
-    """The signature covers the raw bytes: the same bytes verify, and with one more byte they do not."""
+    """A signed body verifies with exactly the same bytes, and does not verify with one more byte."""
     text = json.dumps([body.hex()]).encode()
     headers = sign(text, identity, stamp, [SECRET])
     assert list(verify_webhook(text, headers, SECRET, now=stamp)) == [body.hex()]
@@ -124,8 +124,8 @@ def test_a_secret_has_the_form_of_the_standard() -> None:
 
 def test_the_old_secret_signs_until_its_time_is_over() -> None:
     """
-    A receiver has two signing keys during a rotation and one key after it. Its `repr` contains no secret and no
-    address.
+    A receiver signs with both secrets until `old_until`, and then only with the new secret. The `repr` contains no
+    secret and no address.
     """
     receiver = Receiver("rc_1", "acme", "https://a.example/hook", SECRET, OTHER, old_until=100.0)
     assert receiver.signing_keys(99.0) == [SECRET, OTHER]

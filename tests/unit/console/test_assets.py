@@ -20,7 +20,7 @@ OURS = {"console.css", "console.js", "history.js", "mark.svg", "vendored.json"}
 @pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])
 def test_vendored_files_are_as_they_came(entry: dict[str, Any]) -> None:
     """
-    The manifest has the name, version, licence and SHA-256 of each third-party file; a file with the licence's text
+    Each third-party file has the hash of its manifest entry. The entry has a name, a version, and a licence whose text
     exists.
     """
     assert hashlib.sha256((STATIC / entry["file"]).read_bytes()).hexdigest() == entry["sha256"]
@@ -61,7 +61,8 @@ def test_only_files_of_known_types_are_sent(name: str) -> None:
 
 def test_every_colour_is_a_token() -> None:
     """
-    The rules of the style sheet use colours only as tokens, each of which is defined for the light and the dark theme.
+    Except over photographs, the rules of the style sheet use only tokens as colours. Each token has a light and a dark
+    colour.
     """
     sheet = (STATIC / "console.css").read_text()
     rules = sheet[sheet.index("*, ::before") :]

@@ -26,7 +26,7 @@ def test_a_limit_without_changes_is_a_level_line() -> None:
 
 
 def test_a_step_has_two_corners() -> None:
-    """Each part of the line is level or vertical: a step has two corners at its instant."""
+    """A step of the limit makes two corners at one instant, so that each part of the line is level or vertical."""
     plot = limit_plot([LimitStep(NOW - 200, 4), LimitStep(NOW - 100, 2)], 2, NOW)
     found = corners(plot.points)
     assert [round(x) for x, _ in found] == [0, 0, 0, 500, 500, 1000]
@@ -35,7 +35,7 @@ def test_a_step_has_two_corners() -> None:
 
 
 def test_the_line_ends_at_the_present_limit() -> None:
-    """If the last known step did not lead to the present limit, the line ends with a step to the present limit."""
+    """If the last known step does not lead to the present limit, the line has one more step at its end."""
     plot = limit_plot([LimitStep(NOW - 100, 4)], 2, NOW)
     (_, before), (x, after) = corners(plot.points)[-2:]
     assert (x, round((HEIGHT - before) / (HEIGHT - after), 2)) == (WIDTH, 2.0)

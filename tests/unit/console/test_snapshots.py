@@ -9,9 +9,7 @@ from retouch_producer.gateway.console.snapshots import Snapshots
 
 
 def test_twenty_threads_read_once() -> None:
-    """
-    Twenty threads cause one read for each of two scopes: a thread waits for a read of its scope that is in progress.
-    """
+    """When twenty threads ask for two scopes at the same time, each scope is read only once."""
     snapshots, reads, seen = Snapshots[int](keep_s=60), Counter[str](), list[int]()
     may_end = threading.Event()
 

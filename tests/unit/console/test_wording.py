@@ -44,8 +44,8 @@ def test_instants() -> None:
 
 def test_words_and_money() -> None:
     """
-    Numbers have the right plural and unit, a cost is written only if there is a price, code and ids in a text are
-    marked, and a sentence has a capital and a full stop.
+    Numbers have the right plural and unit. A cost is written only if there is a price. Code and ids in a text are
+    marked. A sentence has a capital and a full stop.
     """
     assert [wording.plural(number, "call") for number in (0, 1, 1_200)] == ["0 calls", "1 call", "1,200 calls"]
     assert wording.calls(2, 0.0125) == "2 calls · 0.03"

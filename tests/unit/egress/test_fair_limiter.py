@@ -18,8 +18,8 @@ from tests.process_watch import eventually
 @contextmanager
 def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
     """
-    Context manager that starts a waiting thread for each name, in this order. It yields the list of the names that have
-    been admitted so far. The first letter of a name is its group.
+    Context manager that starts a waiting thread for each name, in this order. The first letter of a name is the group.
+    It yields a list, to which each thread adds its name when it is admitted.
     """
     served: list[str] = []
     threads = []
@@ -38,10 +38,7 @@ def waiters(limiter: FairLimiter, *names: str) -> Iterator[list[str]]:
 
 
 def test_a_newcomer_is_served_after_one_of_each_other_group() -> None:
-    """
-    With room for one at a time, groups take turns: the first waiter of group c is third, although ten waiters of groups
-    a and b came before.
-    """
+    """Three groups take turns, so the only waiter of group c is third, although ten others came before."""
     limiter = FairLimiter(1, 1)
     with ExitStack() as first:
         first.enter_context(limiter.hold("x"))
@@ -60,10 +57,7 @@ def test_one_group_leaves_a_place_free() -> None:
 
 
 def test_room_is_counted_by_amount() -> None:
-    """
-    An amount above the share of a group counts as the whole share. An amount that does not fit into the free room is
-    not admitted.
-    """
+    """An amount above the share of a group counts as the whole share. An amount above the free room is not admitted."""
     limiter = FairLimiter(100, 60)
     with limiter.hold("a", 1_000):
         with pytest.raises(TimeoutError), limiter.hold("a", 1, within_s=0):
@@ -77,7 +71,7 @@ def test_room_is_counted_by_amount() -> None:
 
 
 def test_who_gives_up_holds_nobody() -> None:
-    """After a large waiter has given up, a smaller waiter is admitted, and in the end the limiter is empty."""
+    """After a waiter has given up, a smaller waiter is admitted. In the end the limiter is empty."""
     limiter = FairLimiter(10, 10)
     with limiter.hold("a", 5):
         with pytest.raises(TimeoutError), limiter.hold("b", 6, within_s=0):
@@ -90,7 +84,7 @@ def test_who_gives_up_holds_nobody() -> None:
 
 
 def test_expensive_pictures_of_one_tenant_do_not_hold_anothers() -> None:
-    """While twenty checks of an expensive JPEG wait, another tenant's PNG is checked after at most two of them."""
+    """One tenant's PNG is checked after at most two of another tenant's twenty expensive JPEGs."""
     expensive, limiter, done = progressive(), decoding_limiter(), list[str]()
 
     def judge(tenant: str, data: bytes) -> None:

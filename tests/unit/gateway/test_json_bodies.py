@@ -1,6 +1,4 @@
-"""
-JSON bodies: every accepted value can be written again, and an item that cannot be written does not fail its batch.
-"""
+"""Reading and writing JSON: each accepted body can be written again, and one bad item does not fail its batch."""
 
 from __future__ import annotations
 
@@ -55,8 +53,8 @@ def test_what_was_parsed_can_be_written(body: dict[str, Any], escaped: bool) -> 
 )
 def test_malformed_bodies(body: bytes) -> None:
     """
-    A body with half a surrogate pair, a number that is not finite, too deep nesting or another encoding is refused as
-    malformed-body.
+    A body is refused as malformed-body if it is no JSON object in UTF-8, is nested too deeply, or has a value that
+    cannot be written again.
     """
     with pytest.raises(ProblemError) as refused:
         parse_object(body)
@@ -81,7 +79,7 @@ def test_bodies_that_are_fine(body: bytes, value: object) -> None:
 
 
 def test_an_item_that_cannot_be_written() -> None:
-    """`write_item` returns a problem with the id of the job for an item that cannot be written, and raises nothing."""
+    """If an item cannot be written, `write_item` returns a problem with the item's id and does not raise."""
     written = json.loads(write_item({"index": 3, "id": "job", "problem": None, "status": 202, "url": "\ud800"}))
     assert (written["index"], written["id"], written["status"]) == (3, "job", 500)
     assert written["problem"]["type"] == "/problems/internal"

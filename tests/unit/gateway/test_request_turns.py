@@ -42,7 +42,7 @@ class Gateway:
         await self._route(begin_answer)
 
     def request(self, movable: Movable | None = None) -> asyncio.Task[None]:
-        """Send a request, which may be one that can move; return its task."""
+        """Start a request and return its task. A request with a `movable` may be moved."""
 
         async def receive() -> Any:
             """Return an empty body."""
@@ -56,7 +56,7 @@ class Gateway:
 
 
 class Request:
-    """A request that may move: notes whether it was handed over or kept."""
+    """A request that can move if `can_move` is True. Afterwards `outcome` is "moved", "kept" or empty."""
 
     outcome = ""
 
@@ -118,7 +118,7 @@ def test_many_requests_of_one_tenant_leave_turns_to_others() -> None:
 
 @pytest.mark.parametrize("waits", ["turn_given_up", "answer"])
 def test_a_request_that_waits_has_no_turn(waits: str) -> None:
-    """While requests have given up their turn, or have begun to answer, all other requests of the tenant can run."""
+    """A request that has given up its turn or begun to answer does not delay other requests of its tenant."""
 
     async def test() -> None:
         waiting: list[int] = []
@@ -179,8 +179,8 @@ def test_a_turn_is_taken_again_and_never_lost() -> None:
 
 def test_a_request_moves_until_its_work_begins() -> None:
     """
-    A busy tenant's request moves before its first turn, also if the tenant becomes busy while the request waits for its
-    turn. Once it has worked it never moves, nor does a request that cannot.
+    When a tenant becomes busy, the tenant's new and waiting requests move. Requests that have begun to work, or that
+    cannot move, are kept.
     """
 
     async def test() -> None:

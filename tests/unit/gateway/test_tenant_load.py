@@ -40,8 +40,8 @@ def test_a_tenant_alone_is_never_busy(load: TenantLoad) -> None:
 
 def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: Clock) -> None:
     """
-    A tenant that uses much is busy while another tenant uses little. Use fades within seconds, and a tenant that was
-    not active lately is not compared.
+    While another tenant uses little, a tenant that uses much is busy. Use is forgotten within seconds. A tenant without
+    recent use is not compared.
     """
     load.note("acme", 10.0)
     load.note("small", 0.1)
@@ -58,7 +58,7 @@ def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: C
 
 
 def test_tenants_that_use_the_same_are_not_busy(load: TenantLoad) -> None:
-    """A tenant that uses much is not busy if the only other tenant uses just as much."""
+    """If two tenants use the same, a tenant is not busy, even if it uses much."""
     for tenant in ("a", "b"):
         load.note(tenant, 10.0)
     assert not load.is_busy("a")

@@ -19,8 +19,8 @@ def part(disposition: bytes, content: bytes) -> bytes:
 
 def test_the_first_file_is_taken() -> None:
     """
-    The first file of a form is returned, although a field comes before it and another file after it. A field with the
-    name `filename` is not a file.
+    The first file of a form is returned, even if a field comes before it. A field with the name `filename` is not a
+    file.
     """
     form = part(b'name="filename"', b"a field") + part(b'name="a"; filename="a.png"', b"first")
     assert _file_in_form(form + part(b'name="b"; filename="b.png"', b"second") + END, KIND) == b"first"

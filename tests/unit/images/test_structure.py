@@ -31,7 +31,7 @@ def segment(marker: int, data: bytes = b"") -> bytes:
 
 
 def scan(first: int = 0, last: int = 0, bits: int = 0x01) -> bytes:
-    """Return a JPEG scan without data: ten bytes that make a decoder go over all pixels once."""
+    """Return a JPEG scan of ten bytes without data. A decoder goes over all pixels once for each scan."""
     return segment(0xDA, bytes([1, 1, 0, first, last, bits]))
 
 
@@ -104,10 +104,7 @@ def test_arithmetic_coding_counts_eight_times() -> None:
     ids=["comments", "tables", "texts", "empty data"],
 )
 def test_files_of_very_many_parts_are_refused(data: bytes) -> None:
-    """
-    A file with thousands of tiny segments, tables or chunks is refused, since Python code would have to read each of
-    them.
-    """
+    """A file with thousands of tiny parts is refused before a decoder opens it."""
     assert "parts in the file" in refused(data)
 
 
@@ -118,7 +115,7 @@ def test_what_follows_the_image_is_not_counted() -> None:
 
 
 def test_what_encoders_make_is_accepted() -> None:
-    """A progressive JPEG of a real encoder has ten scans; ten scans are within the limit at any accepted size."""
+    """Ten scans, as in a progressive JPEG of a real encoder, are within the limit at any accepted size."""
     structure = structure_of(saved(noise(), "JPEG", progressive=True), "JPEG")
     assert structure.scans == 10
     assert 40 * structure.scans < ImageLimits().max_scan_megapixels
@@ -135,7 +132,7 @@ def test_outputs_may_cost_more() -> None:
 @pytest.mark.parametrize("name", [b"iCCP", b"zTXt", b"iTXt"])
 @pytest.mark.parametrize("is_after", [False, True])
 def test_metadata_of_a_png_is_never_inflated(name: bytes, is_after: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compressed profiles and texts of a PNG are never decompressed, before and after the image data."""
+    """Compressed metadata of a PNG is never decompressed, whether it is before or after the image data."""
     monkeypatch.setattr("PIL.PngImagePlugin._safe_zlib_decompress", lambda _data: pytest.fail("metadata was inflated"))
     method = {b"iCCP": b"k\0\0", b"zTXt": b"k\0\0", b"iTXt": b"k\0\1\0\0\0"}[name]
     bombs = [(name, method + zlib.compress(bytes(900_000)))] * 20

@@ -33,7 +33,7 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
 
 
 def png_that_says(width: int, height: int) -> bytes:
-    """Return a PNG of a few bytes whose header has these dimensions."""
+    """Return a tiny PNG whose header claims this width and height."""
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(b"\0" * 64)), (b"IEND", b"")]
     body = [
@@ -127,17 +127,14 @@ def test_pixels_are_counted_before_decoding() -> None:
 
 @pytest.mark.parametrize("side", [10_000, 16_383])
 def test_a_bomb_is_too_many_pixels(side: int) -> None:
-    """A WebP of 34 bytes is refused as too_many_pixels, for sizes at which Pillow would warn or raise."""
+    """A WebP of 34 bytes that claims very many pixels is refused as too_many_pixels."""
     size = struct.pack("<I", (side - 1) | (side - 1) << 14)
     data = b"RIFF" + struct.pack("<I", 26) + b"WEBPVP8L" + struct.pack("<I", 14) + b"\x2f" + size + bytes(9)
     assert fault(data).code == "too_many_pixels"
 
 
 def test_what_no_reader_foresaw_is_a_broken_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    If a reader of Pillow raises an unknown error, `check` returns a fault and does not raise, since the picture may be
-    paid for.
-    """
+    """If a reader of Pillow raises an unknown error, `check` returns the fault `broken` and does not raise."""
     monkeypatch.setitem(validation._READERS, "PNG", lambda _: 1 / 0)
     broken = fault(saved(Image.new("L", (2, 2)), "PNG"))
     assert (broken.code, "ZeroDivisionError" in broken.message) == ("broken", True)
@@ -167,17 +164,14 @@ def test_animations_are_refused(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_one_flat_colour_is_a_warning(kind: str, mode: str) -> None:
-    """An image of one colour, as the endpoint's placeholder, is accepted with the warning `flat_colour`."""
+    """An image of one colour is accepted with the warning `flat_colour`."""
     judged = check(saved(Image.new(mode, (256, 256), "black"), kind))
     assert isinstance(judged, ValidImage)
     assert judged.warnings == ("flat_colour",)
 
 
 def test_a_jpeg_that_is_flat_only_in_brightness_is_not_flat() -> None:
-    """
-    A JPEG with two colours of equal brightness has no warning: the check of brightness alone is followed by a full
-    check.
-    """
+    """A JPEG with two colours of equal brightness is not flat, so it has no warning."""
     image = Image.new("YCbCr", (256, 256), (128, 128, 128))
     image.paste((128, 200, 60), (0, 0, 128, 256))
     judged = check(saved(image.convert("RGB"), "JPEG", quality=95, subsampling=0))
@@ -244,7 +238,7 @@ def test_no_thumbnail_of_a_missing_blob(tmp_path_factory: pytest.TempPathFactory
 @settings(max_examples=150)
 @given(st.sampled_from(["PNG", "JPEG", "WEBP"]), st.integers(0, 5_000), st.binary(min_size=1, max_size=40))
 def test_damaged_files_never_raise(kind: str, at: int, junk: bytes) -> None:
-    """`check` returns a ValidImage or an ImageFault for a file with any bytes overwritten, and never raises."""
+    """If any bytes of a file are overwritten, `check` still returns a ValidImage or an ImageFault."""
     data = saved(Image.linear_gradient("L").resize((64, 64)), kind)
     at %= len(data)
     assert isinstance(check(data[:at] + junk + data[at + len(junk) :]), ValidImage | ImageFault)

@@ -16,8 +16,8 @@ FOLDERS = {"retouch": "retouch", "retouch_producer": "producer", "retouch_worker
 
 def declared(pyproject: Path) -> tuple[set[str], set[str]]:
     """
-    Return the names of the distributions that a pyproject.toml requires (without those for developers), and the extras
-    of `retouch` that it requires.
+    Return the names of the distributions and the extras of `retouch` that a pyproject.toml requires. The extra `dev`
+    does not count.
     """
     project = tomllib.loads(pyproject.read_text())["project"]
     extras = {name: wanted for name, wanted in project.get("optional-dependencies", {}).items() if name != "dev"}

@@ -42,7 +42,7 @@ def stilted_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def uses_of_any(code: str) -> int:
-    """Return how often a file uses `Any`, by name or as a member of `typing`; imports do not count."""
+    """Return the number of uses of `Any` and `typing.Any` in source code, without imports."""
     nodes = ast.walk(ast.parse(code))
     return sum(
         isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in ("Any", "typing.Any") for node in nodes
@@ -106,7 +106,7 @@ def test_the_check_takes_a_reason(comment: str) -> None:
 
 
 def test_texts_are_in_plain_english() -> None:
-    """No docstring begins with a banned word, and no line contains the banned word for "returned"."""
+    """No docstring begins with a banned word, and no line contains a banned word."""
     found = [
         f"{place(path, number)}: {line}"
         for path in sources(*CHECKED)
@@ -129,13 +129,13 @@ def test_texts_are_in_plain_english() -> None:
     ],
 )
 def test_the_check_finds_stilted_lines(line: str) -> None:
-    """Each banned opening and word is found; longer words that begin with them are not."""
+    """Each line with a banned opening or word is found. A longer word that contains a banned word is allowed."""
     assert len(list(stilted_lines(line))) == 1
     assert list(stilted_lines('"""Handle a request."""\nuntold = """Given a path."""')) == []
 
 
 def test_any_is_rare() -> None:
-    """The four packages together use `Any` at most three times in 1,000 lines: at the border to untyped libraries."""
+    """The four packages together use `Any` at most three times in 1,000 lines."""
     codes = [path.read_text() for path in sources(*FOLDERS)]
     lines = sum(len(code.splitlines()) for code in codes)
     assert 1_000 * sum(map(uses_of_any, codes)) / lines <= MOST_ANY_IN_1000_LINES

@@ -41,7 +41,7 @@ def function_lengths(text: str) -> list[int]:
 
 
 def too_long(path: Path, text: str) -> list[str]:
-    """Return one text for the file if it is too long, and one for each of its functions that is too long."""
+    """Return one text for each function that is too long, and one for the file if the file is too long."""
     lines = len(text.splitlines())
     found = [f"{path.name}: {lines} lines"] if lines > LONGEST_FILE else []
     return found + [f"{path.name}: function of {n} lines" for n in function_lengths(text) if n > LONGEST_FUNCTION]
@@ -52,7 +52,7 @@ def exports(module: Path) -> set[str]:
 
 
 def uses(text: str, module: str) -> set[str]:
-    """Return the names of a module's functions that a text calls, by the module's name or by a local alias of it."""
+    """Return the names of the functions of a module that a Lua text calls, by the module's name or by an alias."""
     names = "|".join([module, rf"{module}\(\)", *re.findall(ALIAS.format(module), code(text))])
     return set(re.findall(rf"(?<![\w.])(?:{names})\.(\w+)", code(text)))
 
@@ -75,8 +75,8 @@ def test_what_is_too_long_is_found() -> None:
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None:
     """
-    The header of a script describes its keys, arguments and return values. The first lines after it unpack ARGV into
-    locals; no other line uses ARGV or KEYS.
+    The header of a script describes keys, arguments and return values. Only the first lines after the header use ARGV,
+    and no line uses KEYS.
     """
     text = path.read_text()
     header = re.match(r"(--[^\n]*\n)+", text)
@@ -90,10 +90,7 @@ def test_a_script_begins_with_its_keys_arguments_and_answers(path: Path) -> None
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_what_a_module_offers_is_used_and_there(path: Path) -> None:
-    """
-    Every function that other files call exists in the module, and every function of the module is called by another
-    file.
-    """
+    """The functions that a module exports are exactly the functions that other files call."""
     need = re.compile(rf"require(_late)?\('{path.stem}'\)")
     others = [other.read_text() for other in (*SCRIPTS, *MODULES) if need.search(other.read_text())]
     assert {name for text in others for name in uses(text, path.stem)} == exports(path)
@@ -109,7 +106,7 @@ def test_no_json_is_put_together_by_hand() -> None:
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
 def test_a_composed_script_has_each_module_behind_what_it_needs(path: Path) -> None:
-    """In a composed script, each module comes after the modules that it uses, and no `require` is left."""
+    """In a composed script, each module comes after the modules that it uses. No `require` is left."""
     text = source(path.stem)
     assert "require(" not in text
     made: set[str] = set()
@@ -131,7 +128,7 @@ def test_messages_are_collected_in_one_place(path: Path) -> None:
 
 
 def composed(folder: Path, script: str, **modules: str) -> str:
-    """Write these files to `folder`, and return the text of the script that is composed from them."""
+    """Write a script and its modules to `folder`, compose the script, and return the composed text."""
     for subfolder, files in {"scripts": {"go": script}, "modules": modules}.items():
         (folder / subfolder).mkdir()
         for name, text in files.items():
@@ -141,7 +138,7 @@ def composed(folder: Path, script: str, **modules: str) -> str:
 
 def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
     """
-    A module that two modules need is composed once. A module that only a block needs is composed inside this block.
+    A module that several modules need is composed once. A module that only one block needs is composed in this block.
     """
     text = composed(
         tmp_path,
@@ -156,7 +153,7 @@ def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
 
 
 def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
-    """A late module is composed once, as a function, after the modules that it needs."""
+    """A late module is composed once, as a function. The modules that it needs come before it."""
     text = composed(
         tmp_path,
         "local b = require('b')\nlocal late = require_late('late')\nif b.x then return late().x end\n",
@@ -180,8 +177,8 @@ def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
 )
 def test_what_cannot_be_composed(tmp_path: Path, script: str, fault: str) -> None:
     """
-    Composing raises ValueError for modules that need each other, for a module under another name, for a `require`
-    inside a function, and for a module that is needed both at once and late.
+    Composing raises ValueError for modules that need each other, a wrong name, a `require` inside a function, and a
+    module that is needed both at once and late.
     """
     modules = {
         "a": "local b = require('b')\nreturn {}\n",

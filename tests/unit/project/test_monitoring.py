@@ -55,7 +55,7 @@ def test_rules_and_dashboard_use_documented_metrics() -> None:
 
 
 def enclosing(text: str, place: int) -> list[str]:
-    """Return the functions and aggregations (such as `max`) around a position of an expression, outermost first."""
+    """Return the names of the functions (such as `max`) around a position in an expression, outermost first."""
     open_heads: list[str] = []
     for at, character in enumerate(text[:place]):
         if character == "(":
@@ -66,7 +66,9 @@ def enclosing(text: str, place: int) -> list[str]:
 
 
 def test_no_rule_counts_gateways() -> None:
-    """Each metric of the store is inside `max` or `min`, so that the same value from three gateways counts once."""
+    """
+    Rules and dashboard use each metric of the store inside `max` or `min`, so that several gateways do not add up.
+    """
     for text in [rule["expr"] for rule in rules()] + dashboard.expressions():
         places = [found for found in METRIC.finditer(text) if found[0] != "retouch_http_answers_total"]
         assert [found[0] for found in places if not {"max", "min"} & set(enclosing(text, found.start()))] == []

@@ -35,7 +35,7 @@ def words_of(name: str) -> set[str]:
 
 
 def banned_words() -> set[str]:
-    """Return the single words of the column "not", without the words that the column "word" or OTHER_SENSE allows."""
+    """Return the words of the column "not", except for words that the column "word" or OTHER_SENSE allows."""
     rows = table(PAGE, "concept")
     right = {word for row in rows for word in re.findall(r"\*\*(\w+)\*\*", row["word"])}
     cells = (re.sub(r"\([^)]*\)", "", row["not"]) for row in rows)
@@ -57,7 +57,7 @@ def names() -> Iterator[tuple[str, str]]:
 
 
 def faults(found: Iterator[tuple[str, str]], banned: set[str]) -> list[str]:
-    """Return one text for each name that contains a banned word, without the names in OF_LIBRARIES."""
+    """Return one text for each name that contains a banned word, except for the names in OF_LIBRARIES."""
     return [
         f"{place} {name}: {', '.join(wrong)}"
         for place, name in found

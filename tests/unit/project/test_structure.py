@@ -77,9 +77,7 @@ def length(function: Function) -> int:
 
 
 def test_retouch_stays_inside_its_base_install() -> None:
-    """
-    Only the files in EXTRA_PACKAGES import packages beyond the base install, since a backend may have none of them.
-    """
+    """Except for the paths in EXTRA_PACKAGES, `retouch` imports only packages of the base install."""
     strays = {}
     for path in sources("retouch"):
         name = path.relative_to(ROOT).as_posix()
@@ -90,10 +88,7 @@ def test_retouch_stays_inside_its_base_install() -> None:
 
 
 def test_only_some_packages_import_heavy_libraries() -> None:
-    """
-    No other module of `retouch` imports `retouch.egress` or `retouch.images` directly, so `import retouch` loads
-    neither requests nor Pillow.
-    """
+    """No module of `retouch` outside `retouch.egress` and `retouch.images` imports one of these two packages."""
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}
     callers = {caller for name in inside for caller in graph.find_modules_that_directly_import(name)} - inside
@@ -109,7 +104,7 @@ def test_importing_retouch_is_light() -> None:
 
 
 def test_no_cycle_in_the_import_graph() -> None:
-    """The modules of all four packages can be ordered so that each imports only earlier ones."""
+    """The modules of the four packages do not import each other in a cycle."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     edges = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
     try:

@@ -31,8 +31,8 @@ class Clock:
 
 def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
     """
-    The tag of a request is the token in its prompt, or, without a token, the hash of its body. The hash does not depend
-    on the API key, and is the same for 50 and 50.0.
+    The tag of a request is the token in its prompt, or else the hash of its body. The hash ignores the API key, and is
+    the same for 50 and 50.0.
     """
     tagged = Identity.of(BODY | {"prompt": "a hat [[order-17]]"})
     plain = Identity.of(BODY)
@@ -45,8 +45,7 @@ def test_a_request_is_known_by_its_token_its_prompt_and_its_body() -> None:
 
 def test_books_count_posts_charges_and_answers_by_tag() -> None:
     """
-    One body is POSTed twice, and one POST is refused. By tag, by prompt and by body, the books have two POSTs, one
-    charge and both statuses.
+    For each tag, prompt and body, the books have the number of POSTs, the number of charges, and the statuses in order.
     """
     books, identity = Audit(cap=5), Identity.of(BODY | {"prompt": "x [[t]]"})
     first, second = books.record_post(identity, "x"), books.record_post(identity, "x")
@@ -64,8 +63,8 @@ def test_books_count_posts_charges_and_answers_by_tag() -> None:
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Two requests are in flight during 10 of 20 s: together 20 seconds in flight. With a cap of 4 this is a quarter of
-    the cap, and half of the cap while busy.
+    If two requests are in flight for 10 of 20 s, the books have 20 seconds in flight. With a cap of 4, this is a
+    quarter of the cap, and half of the cap while busy.
     """
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
@@ -82,7 +81,7 @@ def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One request in flight for 10 s with a cap of 1, and for 10 s with a cap of 3, uses half of the cap."""
+    """If the cap changes from 1 to 3 after 10 of 20 s, one request in flight uses half of the cap."""
     clock = Clock(monkeypatch)
     books = Audit(cap=1)
     books.enter("k")
@@ -103,10 +102,7 @@ def test_the_cap_is_per_key() -> None:
 
 
 def test_the_spam_filter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    A body counts as repeated for 30 s after it was accepted. It is not repeated if the filter is 0 s, or after
-    `forget`.
-    """
+    """An accepted body counts as repeated for the given time, but not after `forget`."""
     clock, spam_filter = Clock(monkeypatch), SpamFilter()
     spam_filter.accept("body")
     clock.now += 29
@@ -178,10 +174,7 @@ def test_the_processing_share_is_drawn_too() -> None:
     ],
 )
 def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
-    """
-    A call with an unknown kind, rate or member raises ControlError with the known names, and the script does not
-    change.
-    """
+    """A wrong call raises ControlError with the known names, and does not change the script."""
     script = FaultScript()
     with pytest.raises(ControlError) as caught:
         script.apply(call)
@@ -191,7 +184,8 @@ def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object
 
 def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
     """
-    A change of one setting keeps the others. The error for an unknown name or a wrong value does not contain a key.
+    A change of one setting keeps the others. An unknown name or a wrong value raises ControlError, and no text contains
+    a key.
     """
     config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
     assert (config.cap, config.latency_s) == (9, 1.5)
@@ -206,7 +200,7 @@ def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
 
 
 def test_charges_follow_the_stage_of_a_fault() -> None:
-    """Faults of the stages refusal and failing are free; those of lost and variant are charged."""
+    """A fault of the stage `refusal` or `failing` is free. A fault of the stage `lost` or `variant` is charged."""
     free = {kind for kind in FAULTS if not is_charged(kind)}
     assert {"queue_full", "bad_key", "reset_before_work", "failed", "error_500", "processing_failed"} <= free
     assert not free & {"reset_after_work", "read_timeout", "html_502", "statusless_200", "drip", "flagged", "success"}
@@ -240,10 +234,7 @@ def test_numbers_have_defaults_and_v6_narrower_ranges() -> None:
 
 
 def test_every_setting_fault_and_output_kind_is_documented() -> None:
-    """
-    docs/simulator.md has a row for each setting with its default and for each fault with its stage, and names each
-    output kind.
-    """
+    """docs/simulator.md documents each setting with its default, each fault with its stage, and each output kind."""
     text = DOCS.read_text()
     defaults = SimulatorConfig().model_dump(mode="json")
     rows = [f"| `{name}` | `{json.dumps(value)}` | {fields[name].description} |" for name, value in defaults.items()]

@@ -50,10 +50,7 @@ def test_words_inside_other_words_name_no_effect() -> None:
 
 
 def test_a_prompt_without_effect_is_a_mild_tint_of_its_own() -> None:
-    """
-    A prompt without an effect tints the picture a little. Another prompt gives another tint; the same prompt gives the
-    same tint again.
-    """
+    """A prompt without an effect tints the picture a little. The tint depends only on the prompt."""
     one, other = (apply(Plan.of(prompt, 1, 50, 7), photo()) for prompt in ("make him woman", "add a hat"))
     assert 0 < difference(one, photo()) < 60
     assert one.tobytes() != other.tobytes()
@@ -90,7 +87,7 @@ def test_what_is_no_picture_is_refused(source: bytes) -> None:
 
 
 def test_a_mark_tells_two_links_apart_and_leaves_the_picture_alone() -> None:
-    """Outputs with two marks have different bytes, which decode to the same pixels."""
+    """Two outputs with different marks have different bytes and the same pixels."""
     png = edited_png(PHOTO, Plan.of("night", 1, 50, 7))
     one, other = Output(png, mark="a").to_bytes(), Output(png, mark="b").to_bytes()
     assert one != other

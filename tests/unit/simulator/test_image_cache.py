@@ -12,8 +12,8 @@ from retouch_ops.simulator.image_pool import Cache
 
 def test_a_late_waiter_does_not_drop_a_newer_value() -> None:
     """
-    Two callers wait for a value whose making fails. The first one asks again before the second one has seen the
-    failure: the value that is made now is kept for all later callers.
+    After a failure, the first caller makes the value again. A second caller that sees the failure later does not remove
+    this value.
     """
     calls = count(1)
 

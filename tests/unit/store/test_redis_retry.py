@@ -38,8 +38,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = lambda _: None) -> Callable[[], str]:
     """
-    Return a function that raises `error` in its first `times` calls, and then returns "done". Each call first calls
-    `meanwhile` with the number of the call.
+    Return a function that raises `error` in its first `times` calls and later returns "done". Each call passes its
+    number to `meanwhile`.
     """
     asked = [0]
 
@@ -70,17 +70,12 @@ def failing(error: Exception, times: int, meanwhile: Callable[[int], object] = l
     ],
 )
 def test_a_refusal_is_known_by_its_first_word(error: redis.RedisError, reason: str) -> None:
-    """
-    `refusal` returns the reason if Redis refused a write, also in a pipeline and with the prefix of Redis 6.2. For
-    other errors it returns an empty string.
-    """
+    """If Redis refused a write, `refusal` returns the reason. For any other error it returns an empty string."""
     assert refusal(error) == reason
 
 
 def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
-    """
-    `trouble` describes the kind of an error, and repeats no text of the error, since this text may contain arguments.
-    """
+    """`trouble` describes the kind of an error, without the text of the error."""
     assert trouble(redis.ConnectionError("to redis://:secret@host")) == "Redis does not answer"
     assert trouble(redis.AuthenticationError("for user secret")) == "Redis does not let us in"
     assert trouble(redis.ResponseError("NOPERM no permission for key rt:secret")) == "Redis answers with an error"
@@ -89,8 +84,8 @@ def test_a_log_says_what_is_wrong_and_not_what_was_asked() -> None:
 @pytest.mark.parametrize("error", [redis.ConnectionError("refused"), redis.ResponseError("NOREPLICAS Not enough")])
 def test_an_answer_is_held_for_an_hour(clock: Clock, error: Exception) -> None:
     """
-    While Redis refuses writes or does not answer, a command is tried every two seconds for an hour; after that the
-    error is raised.
+    While Redis refuses writes or does not answer, a command is tried every two seconds. After an hour the error is
+    raised.
     """
     closed: list[Exception] = []
     with pytest.raises(type(error)):
@@ -107,7 +102,7 @@ def test_an_outage_of_fifty_minutes_is_survived(clock: Clock) -> None:
 
 @pytest.mark.parametrize("error", [NoScriptError("No matching script."), redis.ResponseError("ERR user_script:3: nil")])
 def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> None:
-    """If a script is unknown or has an error, the command is tried once, and the connection is not closed."""
+    """An unknown script or an error in a script is raised at once, and the connection stays open."""
     closed: list[Exception] = []
     with pytest.raises(type(error)):
         RedisRetry().call_with_retry(failing(error, 1), closed.append)
@@ -116,10 +111,7 @@ def test_errors_of_ours_are_never_repeated(clock: Clock, error: Exception) -> No
 
 
 def test_a_process_that_leaves_gives_up_on_all_connections(clock: Clock) -> None:
-    """
-    The deadline of a drain also ends a call that already waits, and applies to copies of the object that redis-py
-    makes.
-    """
+    """`end_within` also ends a call that already waits, and also applies to the copies that redis-py makes."""
     ours = RedisRetry()
 
     def drain(asked: int) -> None:

@@ -34,8 +34,8 @@ def answer(status: int, message: str) -> Answer:
 )
 def test_what_closes_an_account(status: int, message: str, prompt: str, closes: bool) -> None:
     """
-    An account is closed by the status 401, 402 or 403, or by a known message, unless this message may come from the
-    prompt.
+    The status 401, 402 or 403 closes an account, and so does a known message. A message that may repeat the prompt does
+    not.
     """
     said = answer(status, message)
     refused = classify(said, "https://a.example/fetch")
@@ -59,8 +59,8 @@ def test_what_closes_an_account(status: int, message: str, prompt: str, closes: 
 )
 def test_what_moves_a_job(outcome: Outcome, moves: bool) -> None:
     """
-    With several accounts, an outcome moves the job if it cost nothing and its cause is the account. With one account no
-    outcome moves a job.
+    With several accounts, a job moves after an outcome that cost nothing and concerns the account. With one account, no
+    job moves.
     """
     for may_move in (False, True):
         decision = decide(outcome, Attempt(1, 1, 0, 0, 1e9, may_move), RetryPolicy(), 0.0, 0.5)

@@ -186,7 +186,7 @@ def test_every_literal_answer_of_a_post(body: dict[str, Any], status: int, meant
     "body", [PAGE, b"", b'{"status":"success","id":146', b"[]", b'"ok"', b"\xff\xfe", b"[" * 100_000]
 )
 def test_what_is_not_a_json_object_is_unknown(status: int, body: bytes) -> None:
-    """A page, half an answer or an empty answer is unknown with any status, since the POST may have been charged."""
+    """If an answer of 200 or 5xx is a page, half an answer or empty, the POST is unknown: it may have been charged."""
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
 
 
@@ -241,7 +241,7 @@ def test_trouble_costs_by_whether_the_request_was_sent(trouble: Trouble, kind: s
     ],
 )
 def test_the_wait_of_a_full_queue(body: dict[str, Any], headers: dict[str, str], wait_s: float) -> None:
-    """The wait is retry_after of the body, else of the header, else 5 s, within 1 s and 120 s."""
+    """The wait is `retry_after` of the body, else of the header, else 5 s. The least wait is 1 s, the longest 120 s."""
     outcome = classify(answer({"status": "error", "message": FULL, **body}, 429, **headers), FETCH)
     assert outcome == Busy("queue_full", FULL, wait_s)
     assert classify(answer({"message": SPAM}, 200), FETCH, 0.3) == Busy("spam_filter", SPAM, 0.3)
@@ -288,7 +288,7 @@ def test_every_literal_answer_of_a_poll(body: object, age_s: float, meant: objec
     ],
 )
 def test_lost_only_after_a_grace_period(body: dict[str, str]) -> None:
-    """An id that the endpoint does not know is polled again for 30 s after its POST; after that it is lost."""
+    """If the endpoint does not know an id, the job polls until 30 s after the POST. Then the generation is lost."""
     assert classify_poll(answer(body), ASKED, 30.0) == ASKED
     assert isinstance(classify_poll(answer(body), ASKED, 30.1), GenerationLost)
 
@@ -315,7 +315,7 @@ statuses = st.integers(100, 599)
 @example({"status": "error", "message": {"prompt": None}, "retry_after": {}}, 429, 1.0)
 @example({}, 503, 1.0)
 def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> None:
-    """Any JSON object is classified; it is free only if its status, HTTP status or message shows an error."""
+    """Any JSON object is classified. It counts as free only if a status or a message shows an error."""
     outcome = classify(answer(body, status), FETCH)
     if charge_kind(outcome) in ("refused", "failed"):
         named = str(body.get("status", "")).lower() in ("failed", "error") or 400 <= status <= 429
@@ -325,7 +325,7 @@ def test_no_json_is_too_odd(body: dict[str, Any], status: int, age_s: float) -> 
 
 @given(st.binary(max_size=200), st.sampled_from([200, 201, 204, 302, 500, 502, 503, 504, 520, 599]))
 def test_bytes_never_raise_and_never_come_free(body: bytes, status: int) -> None:
-    """Bytes that are no JSON object are an unknown outcome of a POST; in answer to a poll they keep the checkpoint."""
+    """If an answer of 2xx, 302 or 5xx is no JSON object, a POST is unknown, and a poll keeps the checkpoint."""
     assume(not body.strip().startswith(b"{"))
     assert charge_kind(classify(answer(body, status), FETCH)) == "unknown"
     assert classify_poll(answer(body, status), ASKED, 99.0) == ASKED
@@ -345,6 +345,6 @@ def test_numbers_beyond_floats_are_ignored(body: str, meant: PostOutcome) -> Non
 
 @given(st.text(alphabet="0123456789abcdef-", min_size=1, max_size=40))
 def test_an_id_becomes_a_fetch_link(identity: str) -> None:
-    """If the answer `processing` has an id and no link, the job is polled at the configured address with this id."""
+    """If the answer `processing` has an id and no link, the job polls the configured address with this id."""
     outcome = classify(answer({"status": "processing", "id": identity}), FETCH + "/")
     assert outcome == Processing(identity, f"{FETCH}/{identity}", 0.0)

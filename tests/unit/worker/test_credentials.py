@@ -1,4 +1,4 @@
-"""The keys of a worker process: where they are read from, how they are reloaded, and that no key is shown."""
+"""The keys of a worker process are read, reloaded and never shown."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def folder(tmp_path: Path) -> Folder:
 
 def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
     """
-    Without an accounts file, the account `default` has the key of the settings and the queue `edits`, and there is
-    nothing to reload. It is held even without a key.
+    Without an accounts file, only `default` is held, with the key of the settings or without a key. There is nothing to
+    reload.
     """
     credentials = Credentials(Settings.load(pix2pix_key=OLD))
     assert dict(credentials.now.keys) == {"default": OLD}
@@ -79,10 +79,7 @@ def test_without_a_file_the_settings_have_the_key(logged: Logged) -> None:
 
 
 def test_keys_come_from_files_and_variables(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """
-    The key of an account is the line in its key file, or the value of its environment variable, without blanks around
-    it.
-    """
+    """The key of an account is the text of its key file or variable, without blanks around it."""
     monkeypatch.setenv("OTHER_KEY", f" {OTHER} ")
     folder.write("accounts.toml", '[accounts.a]\nkey_file = "a.key"\n[accounts.b]\nkey_env = "OTHER_KEY"\n')
     holdings = folder.credentials().now
@@ -99,8 +96,7 @@ def test_the_account_default_has_the_queue_of_always(folder: Folder) -> None:
 
 def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
     """
-    If the settings have a key and the file has no `default`, jobs of `default` can still be claimed, but `default` is
-    not served, so it gets no new jobs.
+    If the accounts file does not name `default` and the settings have a key, `default` is claimable but not served.
     """
     credentials = folder.credentials("sk-of-the-settings")
     assert list(credentials.now.served) == ["a"]
@@ -114,10 +110,7 @@ def test_jobs_of_the_settings_key_end_with_it(folder: Folder) -> None:
 
 
 def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
-    """
-    An account that was removed from the file is not served. Its jobs can still be claimed, and its old key is kept for
-    them.
-    """
+    """A removed account is no longer served. Its key is kept, since its jobs can still be claimed."""
     folder.write("b.key", OTHER)
     credentials = folder.credentials()
     folder.accounts("a")
@@ -131,7 +124,7 @@ def test_jobs_of_a_removed_account_end_with_its_key(folder: Folder) -> None:
 
 def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
     """
-    `require_one` raises SettingsError if no key of the accounts file can be read, even if the settings have a key.
+    If no key of the accounts file can be read, `require_one` raises SettingsError, even if the settings have a key.
     """
     (folder.path / "a.key").unlink()
     with pytest.raises(SettingsError):
@@ -151,7 +144,7 @@ def test_the_settings_key_alone_is_no_key_of_the_file(folder: Folder) -> None:
 )
 def test_a_key_that_cannot_be_read_is_lacking(folder: Folder, content: str | bytes | None, reason: str) -> None:
     """
-    An account whose key cannot be read is not held; the reason is stored without the key. The other account is held.
+    An account whose key cannot be read is not held, and the reason does not contain the key. The other account is held.
     """
     if content is not None:
         folder.write("b.key", content)
@@ -187,8 +180,8 @@ def test_no_key_is_shown(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -> None:
     """
-    While no file changes, a check keeps the same `Holdings` object. A file that is written again with the same text is
-    read, and nothing is logged.
+    If no file has changed, a check keeps the `Holdings`. A file that was written again with the same text is read but
+    not logged.
     """
     credentials = folder.credentials()
     before = credentials.now
@@ -201,8 +194,8 @@ def test_nothing_is_read_while_nothing_changed(folder: Folder, logged: Logged) -
 
 def test_a_changed_key_is_taken(folder: Folder, logged: Logged) -> None:
     """
-    After a key file is replaced, the next check creates `Holdings` with the new key; the earlier object keeps the old
-    key. The log names the account and shows no key.
+    After a key file is replaced, the next check makes a new `Holdings` with the new key. The former `Holdings` does not
+    change. The log names the account and shows no key.
     """
     credentials = folder.credentials()
     before = credentials.now
@@ -247,7 +240,8 @@ def test_accounts_come_and_go(folder: Folder, logged: Logged) -> None:
 )
 def test_a_fault_keeps_all_as_it_was(folder: Folder, logged: Logged, name: str, content: str, reason: str) -> None:
     """
-    If a changed file is wrong, the fault is logged once and the accounts stay. A correction applies at the next check.
+    While a changed file is wrong, the accounts stay, and the fault is logged once. After a correction, the next check
+    uses the new file.
     """
     credentials = folder.credentials()
     before = credentials.now

@@ -43,8 +43,8 @@ def test_the_schedule_is_the_one_that_is_promised() -> None:
 @given(answers, numbers, draws)
 def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, random: float) -> None:
     """
-    Without Retry-After, a wait differs from the schedule by at most a fifth; for an overloaded receiver it is at least
-    a minute. With Retry-After it is at most 2.4 times the schedule, or an hour.
+    A wait is at least 0.8 times the schedule, and at least a minute for an overloaded receiver. A wait is at most 2.4
+    times the schedule or an hour. Without Retry-After and overload, a wait is at most 1.2 times the schedule.
     """
     base_s = SCHEDULE_S[number - 1]
     delay_s = next_delay_s(outcome, number, NOW, random)
@@ -85,8 +85,8 @@ def test_how_an_answer_bends_the_schedule(outcome: DeliveryOutcome, number: int,
 @given(st.lists(draws, min_size=9, max_size=9), st.sampled_from([0.0, 3_600.0]))
 def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float], waited_s: float) -> None:
     """
-    If a receiver always asks for a longer wait, no wait is shorter than scheduled, and all waits together are at most
-    four days.
+    Even if a receiver always asks for longer waits, all waits together take at most four days. No wait is shorter than
+    scheduled.
     """
     age_s = 0.0
     for number, random in enumerate(spread, 1):
@@ -101,8 +101,8 @@ def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float]
 
 def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
     """
-    Early in the schedule a delivery waits as long as the receiver asks, within the limit. A delivery that is late
-    already keeps to the schedule.
+    A delivery waits as long as the receiver asks, up to a limit. The later the delivery is, the lower is the limit,
+    down to the schedule.
     """
     outcome = DeliveryOutcome(503, retry_after="999999")
     assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)
@@ -139,8 +139,8 @@ def test_a_retry_after_of_endless_digits_is_ignored_or_clamped() -> None:
 @given(answers, st.integers(1, 12), st.booleans(), draws)
 def test_what_follows_an_answer(outcome: DeliveryOutcome, number: int, by_hand: bool, random: float) -> None:
     """
-    An answer 2xx is delivered, 410 is dead and disables the receiver, the tenth failure is dead, and any other answer
-    is retried. A redelivery by hand does not change the receiver's health.
+    After an answer 2xx, a delivery is delivered. After 410 or the tenth failure it is dead, and after any other answer
+    it is retried. Only 410 disables the receiver. A redelivery by hand does not change the receiver's health.
     """
     settlement = settlement_of(outcome, number, by_hand, NOW, random)
     over = "delivered" if outcome.accepted else "dead" if outcome.status == 410 or number > 9 else "retrying"

@@ -28,7 +28,7 @@ def given(init_image: str, copy: str = "") -> Claim:
 
 
 def judged(blobs: FileBlobs, claim: Claim = CLAIM, settings: Settings = SETTINGS) -> Refused:
-    """Return the `Refused` that `apply_input_fallback` makes of a picture that the endpoint could not read."""
+    """Return the outcome of `apply_input_fallback` for a picture that the endpoint could not read."""
     outcome = apply_input_fallback(UNREAD, claim, blobs, settings)
     assert isinstance(outcome, Refused)
     return outcome
@@ -56,8 +56,8 @@ def test_our_copy_is_tried_once(blobs: FileBlobs) -> None:
 
 def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: FileBlobs) -> None:
     """
-    If a claim asks for our copy, the request has the copy's signed link in place of the caller's link. Nothing else in
-    the request changes.
+    If a claim asks for our copy, the copy's signed link replaces the caller's link. Nothing else in the request
+    changes.
     """
     asked = request_spec(SECOND, blobs, SETTINGS)
     assert asked.edit["init_image"].startswith(f"https://edits.example/files/{NAME}?expires=")
@@ -66,10 +66,7 @@ def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: File
 
 
 def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
-    """
-    Without a copy the error asks for a public link. For a link of ours the error asks for a public address of the
-    gateway.
-    """
+    """Without a copy, the error asks for a public link. If the link was ours, the error names RETOUCH_PUBLIC_URL."""
     theirs = judged(blobs, given(LINK))
     ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))
     assert (theirs.retry_with_copy, ours.retry_with_copy) == (False, False)
@@ -80,7 +77,9 @@ def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
 
 @pytest.mark.parametrize("public_url", ["http://127.0.0.1:8000", "http://gateway:8000", "http://10.0.0.7"])
 def test_a_link_that_only_we_could_read_is_not_sent(tmp_path: Path, public_url: str) -> None:
-    """If RETOUCH_PUBLIC_URL is private, the link of our copy is not sent, unless private addresses are allowed."""
+    """
+    If RETOUCH_PUBLIC_URL is private, the link of our copy is not sent. It is sent if private addresses are allowed.
+    """
     inside = store(tmp_path, public_url)
     assert not judged(inside).retry_with_copy
     assert request_spec(SECOND, inside, SETTINGS) == CLAIM.spec

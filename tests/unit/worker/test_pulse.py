@@ -80,10 +80,7 @@ class RefusingLanes(OddLanes):
 
 
 def test_nobody_is_judged_before_our_own_leases_are_renewed() -> None:
-    """
-    After Redis has refused heartbeats, the pulse renews its own leases before it calls `rescue`. In the other order
-    `rescue` could take its jobs away.
-    """
+    """After Redis has refused heartbeats, the pulse renews its own leases before it calls `rescue`."""
     lanes, lease = RefusingLanes(), SimpleNamespace(lane="edits", item="ed_1", fence=1)
     pulse = Pulse(cast(Lanes, lanes), cast(Publisher, NoPublisher()), Settings.load(lease_s=3.0))
     with pulse.renewing(lease):

@@ -30,7 +30,7 @@ EDIT = {"prompt": "a secret wedding", "init_image": URL, "extra": {"mask": "http
     ],
 )
 def test_what_is_shown_of_the_endpoints_words(said: str, expected: str) -> None:
-    """Key, addresses and prompt are replaced in any spelling; after that a long message is cut."""
+    """The key, the edit's addresses and the prompt are replaced in any spelling. After that, a long message is cut."""
     assert redacted(Failed(said), EDIT, KEY) == Failed(expected)
 
 
@@ -40,10 +40,7 @@ def test_a_prompt_of_one_word_is_no_secret() -> None:
 
 
 def test_links_of_an_answer_stay_but_for_the_key() -> None:
-    """
-    The links of an answer keep the customer's addresses, since an output may be on the customer's host. A key is
-    replaced even there.
-    """
+    """The links of an answer keep the customer's addresses. A key in a link is replaced."""
     assert redacted(Ready((URL,), KEY, flagged=True), EDIT, KEY) == Ready((URL,), "[key]", flagged=True)
     asked = Processing("1", f"https://endpoint.example/fetch/1?key={KEY}", 3.0)
     assert redacted(asked, EDIT, KEY) == Processing("1", "https://endpoint.example/fetch/1?key=[key]", 3.0)
@@ -75,11 +72,11 @@ def test_a_raw_answer_has_no_key(body: bytes, expected: str) -> None:
 
 
 def test_a_raw_answer_is_cut_after_masking() -> None:
-    """An answer is cut to whole characters of 4 kB, and the beginning of a key is not left at its end."""
+    """A raw answer is cut to 4 kB after its keys are masked, so no part of a key is left at the end."""
     raw = raw_answer(500, b"x" * (RAW_ANSWER_MOST_BYTES - 6) + KEY.encode() + "ü".encode() * 9, (KEY,))
     assert raw == RawAnswer(500, "x" * (RAW_ANSWER_MOST_BYTES - 6) + "[key]", is_cut=True)
 
 
 def test_of_two_keys_the_longer_is_masked_first() -> None:
-    """If a key begins with another key, it is masked whole: no part of it stays in the text."""
+    """If one key begins with another key, the longer key is masked as a whole."""
     assert raw_answer(200, b"sk-1 sk-12", ("sk-1", "sk-12")).text == "[key] [key]"

@@ -41,8 +41,7 @@ def test_a_paid_answer_is_resumed_whatever_else_is_true() -> None:
 
 def test_a_job_that_kills_its_workers_ends() -> None:
     """
-    After CRASHES_MOST crashes a job ends as TooManyCrashes, even if it has a checkpoint; with one crash less it
-    continues.
+    After CRASHES_MOST crashes a job ends as TooManyCrashes, even with a checkpoint. After one crash less it continues.
     """
     claim = replace(FRESH, crashes=CRASHES_MOST, checkpoint=READY)
     assert resume(claim, POLICY, FILTER_S) == TooManyCrashes(CRASHES_MOST)
@@ -60,7 +59,7 @@ def test_a_job_past_its_deadline_asks_for_nothing() -> None:
 
 
 def test_a_lost_answer_waits_out_the_spam_filter() -> None:
-    """After a lost answer the job waits until the spam filter would accept the same body; then it is POSTed again."""
+    """After a lost answer, the job waits for the time of the spam filter. Then it is POSTed again."""
     outcome = resume(replace(FRESH, charges=lost(10), number=1), POLICY, FILTER_S)
     assert outcome == Unknown("a POST was sent and its answer is not on record", FILTER_S - 10 + FILTER_MARGIN_S)
     assert resume(replace(FRESH, charges=lost(31), number=1), POLICY, FILTER_S) == NotStarted()
@@ -68,7 +67,7 @@ def test_a_lost_answer_waits_out_the_spam_filter() -> None:
 
 def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
     """
-    After a refused POST the job is POSTed with our copy. If a second intent has no answer, this answer counts as lost.
+    After a refusal, the next POST sends our copy. If this POST has no answer on record, the answer counts as lost.
     """
     refused = [Charge(1, NOW - 5, "refused", NOW - 4)]
     claim = replace(FRESH, reads_copy=True, charges=refused, number=1)
@@ -81,7 +80,7 @@ def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
 
 
 def test_a_lost_answer_at_the_bound_is_for_a_person() -> None:
-    """If no charge or no attempt is left after a lost answer, the outcome is unknown, even past the deadline."""
+    """If a lost answer used the last charge or attempt, the outcome is unknown, even past the deadline."""
     for policy in (replace(POLICY, max_charges=1), replace(POLICY, max_attempts=1)):
         claim = replace(FRESH, charges=lost(90), number=1, deadline_at=NOW - 1)
         assert resume(claim, policy, FILTER_S) == Unknown("a POST was sent and its answer is not on record")
@@ -125,8 +124,8 @@ claims = st.builds(
 @given(claims, st.integers(1, 9), st.integers(1, 4))
 def test_never_a_post_beyond_the_bounds(claim: Claim, max_attempts: int, max_charges: int) -> None:
     """
-    A POST begins only before the deadline and without a checkpoint. After a lost answer it also needs a charge, an
-    attempt and the end of the spam filter's time.
+    A POST begins only before the deadline, without a checkpoint and without a cancellation. After a lost answer, a
+    charge and an attempt must be left, and the spam filter's time must be over.
     """
     policy = replace(POLICY, max_attempts=max_attempts, max_charges=max_charges)
     if resume(claim, policy, FILTER_S) != NotStarted():

@@ -45,11 +45,11 @@ class DeliveryDependencies:
 
 def run_delivery(delivery: str, dependencies: DeliveryDependencies) -> Settlement | None:
     """
-    Run one attempt of a delivery; return the settlement, or None if the delivery could not be claimed.
+    Run one attempt of a delivery and return the settlement. Return None if the delivery cannot be claimed.
 
-    Failure policy: at least once. The attempt goes on record after the POST, so if a worker dies in between, the event
-    is sent again with the same webhook-id. An attempt that raises counts as failed. A delivery is given up when ten
-    workers in a row have died while they ran it, so that no delivery is sent for ever.
+    Failure policy: at least once. The attempt goes on record after the POST. If a worker dies between the two, the
+    event is sent again with the same webhook-id. An attempt that raises an exception counts as failed. If ten workers
+    in a row have died while they ran a delivery, the delivery is given up.
     """
     claim = dependencies.deliveries.claim(delivery, dependencies.settings.lease_s)
     if claim is None:
@@ -72,10 +72,10 @@ def run_delivery(delivery: str, dependencies: DeliveryDependencies) -> Settlemen
 
 def attempt_delivery(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Settlement:
     """
-    Send the event and return the settlement; an exception while sending counts as a failed attempt.
+    Send the event and return the settlement. If sending raises an exception, this counts as a failed attempt.
 
-    Failure policy: an error of Redis is raised, since nothing can be put on record then. The lease expires and another
-    worker sends the event.
+    Failure policy: an error of Redis is raised, since nothing can go on record then. After the lease has expired,
+    another worker sends the event.
     """
     if claim.crashes >= CRASHES_MOST:
         return undeliverable("worker after worker died over it", claim.number, time.time())
@@ -94,7 +94,7 @@ def attempt_delivery(claim: DeliveryClaim, dependencies: DeliveryDependencies) -
 
 def send_event(claim: DeliveryClaim, dependencies: DeliveryDependencies) -> Settlement:
     """
-    Send the event to its receiver and return the settlement; a delivery that cannot be sent becomes a dead letter.
+    Send the event to its receiver and return the settlement. If that is impossible, the delivery becomes a dead letter.
     """
     record, entry = dependencies.jobs.record_with_entry(claim.job, claim.sequence)
     if record is None or entry is None:
@@ -109,7 +109,8 @@ def _send(
     claim: DeliveryClaim, record: JobRecord, entry: TimelineEntry, dependencies: DeliveryDependencies
 ) -> Settlement:
     """
-    Send one event of a job. The event is built anew for each attempt, so that its links expire as late as possible.
+    Send one event of a job and return the settlement. Each attempt builds the event anew, so that its links expire
+    late.
     """
     is_callback = claim.receiver.startswith(TASK_RECEIVER)
     # A callback is a Celery message, which others see: its event is without prompt and picture.

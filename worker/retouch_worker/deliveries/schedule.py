@@ -24,9 +24,9 @@ _OVERLOADED = frozenset({429, 502, 503, 504})
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
     """
-    The outcome of one delivery attempt. `status` is None if there was no answer; `trouble` then says why.
+    The outcome of one delivery attempt. If there was no answer, `status` is None, and `trouble` says why.
 
-    `retry_after` is the text of the header; `excerpt` is the start of the answer's body, for the log.
+    `retry_after` is the text of the header. `excerpt` is the start of the answer's body, for the log.
     """
 
     status: int | None
@@ -84,9 +84,9 @@ def settlement_of(
     `number` counts attempts from 1; `age_s` is the time since the schedule began. An attempt `by_hand` does not count
     for the receiver's health.
 
-    Failure policy: every answer that is not 2xx is tried again, so a receiver may get an event twice. After the last
-    attempt the delivery is kept as a dead letter. The answer 410 means that the receiver wants no more events, so the
-    receiver is disabled.
+    Failure policy: a delivery is tried again until the answer is 2xx, so a receiver may get an event twice. After the
+    last attempt, or after the answer 410, the delivery is kept as a dead letter. The answer 410 means that the receiver
+    wants no more events, so the receiver is disabled.
     """
     log = DeliveryAttempt(
         at=round(now, 3),

@@ -28,7 +28,7 @@ class Sender:
 
     def webhook(self, receiver: Receiver, identity: str, event: Event) -> DeliveryOutcome:
         """
-        POST an event, signed for this attempt, and return the outcome. This never raises, and follows no redirect.
+        POST an event with a new signature, and return the outcome. This raises nothing and follows no redirect.
 
         `identity` is the event's id, which is sent as the header `webhook-id`.
         """
@@ -42,8 +42,8 @@ class Sender:
         """
         Send an event as a Celery task to the backend's own app, and return the outcome.
 
-        `task` is `name@queue`; the only argument of the Celery task is the event. Status 200 means that the broker has
-        accepted the task. If the broker does not answer, the outcome has the trouble `broker`.
+        `task` is `name@queue`. The event is the only argument of the task. If the broker accepts the task, the status
+        is 200. If the broker does not answer, the outcome has the trouble `broker`.
         """
         name, _, queue = task.partition("@")
         started = time.monotonic()

@@ -32,12 +32,12 @@ from retouch_worker.logs import log
 
 def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
     """
-    Run one attempt at a job, starting at the step that the job's record shows; return the decision, or None if the job
-    could not be claimed.
+    Run one attempt at a job, from the step that the job's record shows. Return the decision, or None if the job cannot
+    be claimed.
 
-    Failure policy: each step that costs money, or yields something that was paid for, is on record before the next step
-    begins. Therefore this process may die between any two instructions: the next attempt resumes from the record. A
-    message for a job that another worker holds, or that is over, does nothing.
+    Failure policy: each step that costs money, or that yields a paid result, is on record before the next step begins.
+    If this process dies at any instruction, the next attempt resumes from the record. A message does nothing if the job
+    is over or if another worker holds it.
     """
     claim = dependencies.jobs.claim(job, dependencies.settings.lease_s, dependencies.endpoints.claimable)
     if claim is None:
@@ -65,10 +65,11 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
 
 def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
     """
-    POST the edit and return the outcome. If the store or the account does not allow the POST, send nothing; the outcome
-    says why, or is a late answer to an earlier POST.
+    POST the edit and return the outcome. The intent goes on record before the POST, and the class of the answer after
+    it.
 
-    The intent goes on record before the POST, and the class of the answer after it.
+    If the store or the account does not allow the POST, nothing is sent, and the outcome says why. If an earlier POST
+    has a late answer, nothing is sent, and the outcome is this answer.
     """
     endpoint = dependencies.endpoints.for_new_post(claim.account)
     if endpoint is None:
@@ -95,10 +96,11 @@ def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
 
 def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountRefused | Refused, str]:
     """
-    Return a refusal and the health word for the breaker; a refusal of the whole account becomes `AccountRefused`.
+    Return the refusal and the health word for the breaker. If the whole account is refused, return an `AccountRefused`
+    and a word that closes the account.
 
-    Failure policy: if two accounts answer a job with 403, the cause is the job and not the accounts, so the second
-    account stays open.
+    Failure policy: if a second account also answers a job with 403, the cause is the job, so the second account stays
+    open.
     """
     if not refused.of_account or (refused.code == "forbidden" and claim.is_forbidden):
         return refused, health
@@ -106,7 +108,9 @@ def judge_refusal(refused: Refused, health: str, claim: Claim) -> tuple[AccountR
 
 
 def poll(claim: Claim, checkpoint: Processing, dependencies: EditDependencies) -> Outcome:
-    """Poll the endpoint about a request that it is processing and return the outcome; a final answer goes on record."""
+    """
+    Poll the endpoint about a request that it is processing, and return the outcome. A final answer goes on record.
+    """
     # Only the account that accepted a request can be polled about it, whatever account the job is on now.
     endpoint = dependencies.endpoints.of(claim.charge_in_work.account)
     if endpoint is None:
@@ -133,9 +137,9 @@ def record_answer(
     """
     Put an answer on record, and send the messages of jobs that the script has dispatched.
 
-    `kind` is the class of the charge, `checkpoint` is where the next attempt resumes, and `health` is a word of
-    `health_after`. With `read_copy`, the next attempt sends the link to our copy of the input picture. `raw` is the
-    answer as it came; None if there was no answer.
+    `kind` is the class of the charge, and the next attempt resumes at `checkpoint`. `health` is the word of
+    `health_after` or `judge_refusal`. With `read_copy`, the next attempt sends the link to our copy of the input
+    picture. `raw` is the endpoint's answer without keys, or None if there was no answer.
     """
     recorded = dependencies.jobs.answer(claim, kind, checkpoint, health, read_copy=read_copy, raw=raw)
     dependencies.publisher.publish(recorded.messages)
@@ -147,10 +151,10 @@ def record_answer(
 
 def note_account(claim: Claim, event: str, code: str, dependencies: EditDependencies) -> None:
     """
-    Log that an answer closed an account (for the reason `code`) or opened it, and record this in the audit.
+    Write to the log and the audit that an answer closed an account (for the reason `code`) or opened it.
 
-    Failure policy: the answer is on record already. If the audit line cannot be written, the attempt is given up, and
-    the next one resumes from the record.
+    Failure policy: the answer is on record already. If the audit cannot be written, the attempt is given up, and the
+    next attempt resumes from the record.
     """
     if event == "account.closed":
         log.error("account_closed", account=claim.account, code=code, job=claim.job)
@@ -162,9 +166,10 @@ def note_account(claim: Claim, event: str, code: str, dependencies: EditDependen
 
 def charge_kind_after_poll(outcome: Outcome) -> str:
     """
-    Return the class of a charge whose request has ended, as the answer to a poll said.
+    Return the class of a charge after a poll whose answer ended the request.
 
-    `failed` is not charged. A lost generation was accepted, so it counts as charged (`processing`).
+    A failed generation has the class `failed`, which is not charged. A lost generation has the class `processing`,
+    which counts as charged, since the endpoint had accepted the request.
     """
     return "failed" if isinstance(outcome, Failed) else "processing"
 

@@ -1,8 +1,8 @@
 """
 The meaning of the endpoint's answers: the classification of `docs/endpoint.md`, as pure functions.
 
-Failure policy: an answer is `refused` or `failed` (not charged) only if the endpoint says so in JSON, or by a status
-which proves that nothing was done. Every other answer to a request that was sent is `unknown`: it may have cost money.
+Failure policy: an answer counts as not charged (`refused`, `failed`) only if the endpoint says so in JSON, or if the
+status proves that nothing was done. An answer without a clear meaning is `unknown`, since it may have cost money.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def charge_kind(outcome: PostOutcome) -> str:
 
 def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
     """
-    Return a word for the endpoint's health after an answer, for the breaker and the learnt limit.
+    Return one word for the endpoint's health after an answer, for the breaker and the learnt limit.
 
-    `ok`: the endpoint accepted the request. `full`: its queue is full. `alive`: it answered, and did not accept the
-    request. `down`: it answered 5xx, a proxy answered in its place, or there was no answer.
+    `ok`: the endpoint accepted the request. `full`: the endpoint's queue is full. `down`: the status is 5xx, or there
+    was no answer. `alive`: every other case.
     """
     if isinstance(outcome, Busy) and outcome.code == "queue_full":
         return "full"
@@ -83,11 +83,10 @@ def health_after(answer: Answer | Trouble, outcome: PostOutcome) -> str:
 
 def is_of_account(answer: Answer | Trouble, refused: Refused, edit: Mapping[str, object]) -> bool:
     """
-    Return whether the endpoint would refuse every job of the account: its key is bad or forbidden, or it has no
-    credits.
+    Return whether the endpoint would refuse every job of the account, because of the account's key or credits.
 
-    The status 401, 402 or 403 is enough. A phrase in the text counts only if the edit does not contain it, since the
-    endpoint may repeat what a tenant wrote, and a tenant must not be able to close an account.
+    The status 401, 402 or 403 is enough. A phrase in the answer counts only if the edit does not contain it: the
+    endpoint may repeat a tenant's text, and no tenant may be able to close an account.
     """
     if refused.code not in OF_ACCOUNT or not isinstance(answer, Answer):
         return False
@@ -101,8 +100,8 @@ def classify(answer: Answer | Trouble, fetch_url: str, spam_filter_s: float = SP
     """
     Return the outcome of a POST.
 
-    `fetch_url` is the address to poll, without the id; it is used if an answer has an id and no link. `spam_filter_s`
-    is the wait in seconds after a refusal by the spam filter, used if the answer names no wait.
+    If an answer has an id and no link, the job polls `fetch_url` with this id. If the spam filter refuses a POST and
+    names no wait, the wait is `spam_filter_s` seconds.
     """
     if isinstance(answer, Trouble):
         return _classify_trouble(answer)
@@ -125,8 +124,7 @@ def classify_poll(
     """
     Return the outcome of a poll. `age_s` is the time since the POST, in seconds.
 
-    A poll costs nothing. Therefore, if an answer says nothing about the request, the checkpoint is returned unchanged,
-    and the request is polled again.
+    If an answer says nothing about the request, return the checkpoint unchanged, since another poll costs nothing.
     """
     reply = _json_object(answer.body) if isinstance(answer, Answer) else None
     if reply is None:
@@ -189,10 +187,11 @@ def _json_object(body: bytes) -> dict[str, object] | None:
 
 def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
     """
-    Return the URLs of each image in an answer, in the order to try them: `output`, then proxy links, then future links.
+    Return the links to each image of an answer, in the order to try them: `output`, then proxy links, then future
+    links.
 
-    If `output` is a list, the links at the same index of the three lists lead to the same image. If it is a single
-    link, there is one image, and all other links are fallbacks for it.
+    If `output` is a list, links with the same index in the three lists lead to one image. If `output` is a single link,
+    there is one image, and all links lead to it.
     """
     links_by_field = [_links(reply.get(name)) for name in ("output", "proxy_links", "future_links")]
     if isinstance(reply.get("output"), str) and any(links_by_field[0]):
@@ -202,7 +201,7 @@ def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
 
 
 def _links(value: object) -> list[str]:
-    """Return a link or a list of links as a list. An item that is no link becomes "", so that indexes do not shift."""
+    """Return the links as a list. An item that is no link becomes "", so that the other items keep their indexes."""
     links = value if isinstance(value, list) else [value]
     return [link if isinstance(link, str) and link.lower().startswith(_HTTP) else "" for link in links]
 
@@ -258,8 +257,8 @@ def _seconds(value: object) -> float | None:
 
 def _retry_after(answer: Answer, reply: Mapping[str, object], default_s: float) -> float:
     """
-    Return the wait in seconds that the body names, else the header's wait, within 1 and 120. If neither names a wait,
-    return `default_s`.
+    Return the wait in seconds from the body, or else from the header, limited to 1 to 120. Without either, return
+    `default_s`.
     """
     wait_s = _seconds(reply.get("retry_after"))
     wait_s = _seconds(answer.headers.get("Retry-After")) if wait_s is None else wait_s

@@ -1,8 +1,8 @@
 """
 The endpoint keys of one worker process, and the accounts that they belong to.
 
-Keys are only in this process' memory: no `repr`, log line or message contains one. They are in an immutable `Holdings`,
-which a reload replaces as a whole. An attempt uses one `Holdings` from its start to its end.
+Keys are only in this process' memory. No `repr`, log line or message contains a key. The keys and accounts of one time
+are in an immutable `Holdings`. A reload makes a new `Holdings`, and a call in flight keeps its key.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Holdings:
     """
     The accounts and keys that this process read at one time.
 
-    `accounts` are all accounts of the file, in its order. `keys` has the keys that this process could read, by account
-    id, and `lacking` has the reasons why it could not read the others. `former` are keys that were replaced since the
+    `accounts` are all accounts of the file, in its order. `keys` has the key of each account whose key could be read,
+    by account id. `lacking` has the reason for each other account. `former` are keys that were replaced since the
     process began: an answer may still contain one. `leaving` are accounts that this process had, but that the file does
-    not name: this process completes their jobs, and they get no new jobs.
+    not name. This process completes the jobs of leaving accounts, and they get no new jobs.
     """
 
     accounts: tuple[Account, ...]
@@ -48,8 +48,8 @@ class Holdings:
 
     def with_leaving(self, accounts: Iterable[Account], keys: Mapping[str, str]) -> Holdings:
         """
-        Return new `Holdings`: the given accounts that the file does not name are added to `leaving`, and their keys to
-        `keys`.
+        Return a copy with these accounts in `leaving` and their keys in `keys`. Accounts that are already known do not
+        change.
         """
         known = {account.id for account in (*self.accounts, *self.leaving)}
         leaving = {account.id: account for account in accounts if account.id not in known}
@@ -100,7 +100,9 @@ class Credentials:
         return self._now
 
     def require_one(self) -> None:
-        """Raise `SettingsError` if this process holds the key of no account."""
+        """
+        Raise `SettingsError` if this process holds no key of any account. The error has the reason for each account.
+        """
         if not self._now.held:
             raise SettingsError(_lines(self._now.lacking))
 
@@ -121,9 +123,9 @@ class Credentials:
         """
         Read the accounts and keys again; return True if the new ones are now in use.
 
-        Failure policy: on any fault, the process keeps its accounts and keys, and the log says why. A key file that is
-        now missing or empty is a fault if the process held its key: a writer may not have finished the file, and
-        without the account, work that is paid for would stop.
+        Failure policy: after any fault, the process keeps its accounts and keys, and the log says why. If the process
+        holds the key of a file, and the file is now missing or empty, this is a fault: a writer may not have finished
+        the file, and without the key, paid work would stop.
         """
         with self._reading:
             asked, self._asked = (
@@ -172,9 +174,9 @@ class Credentials:
 
     def _former_default(self) -> tuple[Account, ...]:
         """
-        Return the account of the settings if the settings have a key and an accounts file; else return an empty tuple.
+        Return the account of the settings if there are an accounts file and a key in the settings; else an empty tuple.
 
-        This process completes the jobs of that account with this key.
+        This process then completes the jobs of this account.
         """
         if not self._settings.accounts or not self._settings_key[DEFAULT_ACCOUNT]:
             return ()

@@ -30,7 +30,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """The HTTP sessions of all accounts: `trusted` for configured addresses; `guarded` vets each address."""
+    """The HTTP sessions that all accounts share. `trusted` is for configured addresses. `guarded` vets each address."""
 
     trusted: requests.Session
     guarded: requests.Session
@@ -40,8 +40,8 @@ class Endpoint:
     """
     The pix2pix endpoint as one account uses it. It is immutable, and threads may share it.
 
-    The key is in no message, log line, error text or `repr`. If the endpoint repeats the key in an answer, the key is
-    removed from the outcome. All other keys of this process are removed from the outcome's message.
+    No message, log line, error text or `repr` contains the key. The account's key is removed from every field of an
+    outcome. All other keys of this process are removed from the outcome's message.
     """
 
     def __init__(
@@ -52,10 +52,9 @@ class Endpoint:
 
     def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str, RawAnswer | None]:
         """
-        POST an edit; return the outcome, the endpoint's health as a word of `health_after`, and the answer as it came,
-        if there was one.
+        POST an edit. Return the outcome, a word of `health_after`, and the raw answer, or None if there was no answer.
 
-        This may cost money from the first byte that is sent, so the intent must already be on record.
+        The POST may cost money once one byte is sent, so the intent must already be on record.
         """
         # Later fields win: no extra field replaces one of the edit, and nothing replaces the key.
         fields = {name: value for name, value in spec.edit.items() if name != "extra"}
@@ -72,8 +71,8 @@ class Endpoint:
 
     def poll(self, checkpoint: Processing, spec: JobSpec, age_s: float) -> tuple[PollOutcome, RawAnswer | None]:
         """
-        Ask whether a request is done; return the outcome, and the answer as it came, if there was one. This generates
-        nothing and costs nothing.
+        Ask whether a request is done. Return the outcome, and the raw answer or None. This generates nothing and costs
+        nothing.
 
         `spec` is the spec that was POSTed; its texts are removed from the outcome. `age_s` is the time since the POST,
         in seconds.
@@ -121,8 +120,8 @@ class Endpoints:
 
     def for_new_post(self, account: str) -> Endpoint | None:
         """
-        Return the endpoint of an account for a new POST; None if this process does not hold the account's key, or if
-        the accounts file does not name the account.
+        Return the endpoint of an account for a new POST. Return None if this process does not hold the account's key,
+        or if the accounts file does not name the account.
         """
         made = self._of_now()
         return made.by_id.get(account) if account in made.holdings.served else None
@@ -134,10 +133,10 @@ class Endpoints:
 
     def download(self, url: str) -> Answer | Trouble:
         """
-        Download an output without sending a key; return the answer, or the `Trouble` that prevented it.
+        Download an output without sending a key. Return the answer, or the `Trouble` that prevented it.
 
-        An address on the host and port of an account is not vetted: the operator chose it, and it may be a GPU in a
-        private network. All other addresses are vetted, including those that a redirect leads to.
+        An output on the host and port of an account's endpoint may have a private address, since the operator chose
+        this host. All other addresses are vetted, even after a redirect.
         """
         with self._tracing.endpoint_call("download") as span:
             answer = self._download(url)

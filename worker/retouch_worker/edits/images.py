@@ -1,8 +1,8 @@
 """
-The images of a paid answer: each is downloaded, checked and stored, even if others are not available.
+Downloads, checks and stores the images of a paid answer. An image is stored even if another image is not available.
 
-Each stored image goes on record before the next one is downloaded, so a worker that dies between two downloads loses
-nothing and costs nothing.
+Each stored image goes on record before the next download. If a worker dies between two downloads, no image is lost and
+nothing is paid again.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ HandledImages = Mapping[int, Image | None]
 
 def store_images(claim: Claim, ready: Ready, dependencies: EditDependencies) -> Outcome:
     """
-    Download and store the images of an answer; of several links to one image, the first that yields the image is used.
+    Download and store the images of an answer. If an image has several links, they are tried in order.
 
-    Failure policy: the job succeeds once each image is stored or rejected. While an image may still become available,
-    the outcome is `ImageUnavailable`, which has the images stored so far.
+    Failure policy: the outcome is `Stored` once each image is stored or rejected, and `ImageRejected` if every image is
+    rejected. While an image may still become available, the outcome is `ImageUnavailable` with the images stored so
+    far.
     """
     handled: dict[int, Image | None] = _already_stored(ready, dependencies)
     unavailable: list[ImageUnavailable] = []
@@ -62,7 +63,7 @@ def store_images(claim: Claim, ready: Ready, dependencies: EditDependencies) -> 
 
 
 def _already_stored(ready: Ready, dependencies: EditDependencies) -> dict[int, Image | None]:
-    """Return the images handled by earlier attempts, without those that retention has deleted before a replay."""
+    """Return the images that earlier attempts handled, except for images that retention has deleted before a replay."""
     try:
         return {index: one for index, one in ready.brought if one is None or dependencies.blobs.exists(one.name)}
     except BlobError:
@@ -79,10 +80,7 @@ def _record_progress(
 
 
 def _in_order(ready: Ready, handled: HandledImages) -> tuple[Image, ...]:
-    """
-    Return the stored images in their order in the answer. The first image gets a warning for each image that is
-    missing.
-    """
+    """Return the stored images in the order of the answer. The first image has a warning for each missing image."""
     gaps = [f"output_missing:{index}" for index in range(len(ready.outputs)) if not handled.get(index)]
     if ready.beyond:
         gaps.append(f"outputs_beyond_{OUTPUTS_MOST}:{ready.beyond}")

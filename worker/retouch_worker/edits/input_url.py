@@ -1,8 +1,8 @@
 """
-Chooses the link to the input picture that the endpoint gets: the caller's link, or the link of our copy if the endpoint
-could not read the caller's link.
+Chooses the link to the input picture for a POST. This is the caller's link, or a link to our copy if the endpoint could
+not read the caller's link.
 
-The gateway stores the copies. Their links are signed here, just before the POST, because they expire.
+The gateway stores the copies. A link to a copy expires, so it is signed here, just before the POST.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _CALLERS_LINK_FAILED = (
 
 
 def request_spec(claim: Claim, blobs: BlobStore, settings: Settings) -> JobSpec:
-    """Return the spec to POST; if the endpoint could not read the caller's link, the spec has the link of our copy."""
+    """Return the spec to POST. If the claim asks for our copy, the link of our copy replaces the caller's link."""
     link = _copy_link(claim, blobs, settings) if claim.reads_copy else ""
     return replace(claim.spec, edit={**claim.spec.edit, "init_image": link}) if link else claim.spec
 
 
 def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, settings: Settings) -> PostOutcome:
     """
-    Return the outcome; if it says that the endpoint could not read the picture, add advice to its message.
+    Return the outcome. If the endpoint could not read the picture, add advice to the message.
 
-    If the next attempt will send the link of our copy, `retry_with_copy` is set. Otherwise the message says what the
-    caller can do.
+    If our copy can help, `retry_with_copy` is set, and the next attempt sends the link of our copy. Otherwise the
+    message says what the caller or the operator can do.
     """
     if not isinstance(outcome, Refused) or outcome.code != UNREADABLE:
         return outcome
@@ -50,9 +50,8 @@ def apply_input_fallback(outcome: PostOutcome, claim: Claim, blobs: BlobStore, s
 
 def _copy_link(claim: Claim, blobs: BlobStore, settings: Settings) -> str:
     """
-    Return a link to our copy of the picture, or "" if that cannot help.
-
-    It cannot help if there is no copy, if the job's own link leads to the copy, or if the link's address is private.
+    Return a link to our copy of the picture. Return "" if there is no copy, if the job's own link leads to the copy, if
+    the store can make no link, or if the link is private.
     """
     name = claim.spec.input
     if not name or name == name_in(claim.spec.edit["init_image"]):

@@ -1,8 +1,8 @@
 """
 Removes secrets from the endpoint's texts before these go into errors, logs, events and webhooks.
 
-This is done with decoded values, since JSON can spell a key or an address in many ways, and before anything is on
-record.
+Secrets are removed from decoded values, since JSON can spell a key or an address in many ways. This happens before
+anything goes on record.
 """
 
 from __future__ import annotations
@@ -30,12 +30,11 @@ Outcome = TypeVar("Outcome", bound=_Dataclass)
 
 def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Sequence[str] = ()) -> Outcome:
     """
-    Return the outcome without the key in any field, and without the edit's addresses and prompt in its message.
+    Return the outcome without `key` in any field, and without the edit's addresses and prompt in its message.
 
-    An address is removed if the edit names its host, even if the address was cut or escaped. A prompt of one word
-    stays, since the endpoint may use the same word itself. `others` are the keys of other accounts, which an earlier
-    attempt at the job may have used. They are removed from the message only, since a link must stay whole to be
-    followed.
+    An address is removed if the edit contains the host of the address, even if the rest was cut or escaped. A prompt of
+    one word stays, since the endpoint may use this word itself. `others` are the keys of other accounts, since an
+    earlier attempt may have used one. They are removed only from the message, since a link must stay whole.
     """
     cleaned = {field.name: _without_key(getattr(outcome, field.name), key) for field in fields(outcome)}
     if "message" in cleaned:
@@ -46,7 +45,7 @@ def redacted(outcome: Outcome, edit: Mapping[str, object], key: str, others: Seq
 
 
 def raw_answer(status: int, body: bytes, keys: Iterable[str]) -> RawAnswer:
-    """Return an answer as it came, without any of the keys in any of their spellings, and cut to 4 kB."""
+    """Return an answer as it came, but without the keys in any spelling, and cut to 4 kB."""
     # The longest first: a key may be the beginning of another one.
     spellings = sorted({spelling for key in keys if key for spelling in _spellings(key)}, key=len, reverse=True)
     try:

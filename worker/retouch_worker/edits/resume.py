@@ -21,12 +21,13 @@ FILTER_MARGIN_S = 0.5
 
 def resume(claim: Claim, policy: RetryPolicy, spam_filter_s: float) -> Outcome:
     """
-    Return where an attempt at a claimed job begins: `NotStarted` (POST), `Processing` (poll) or `Ready` (download).
+    Return the first step of an attempt at a claimed job: `NotStarted` (POST), `Processing` (poll) or `Ready`
+    (download).
 
-    If there is nothing to do now, return the outcome with which the attempt ends.
+    If there is nothing to do now, return the outcome that ends the attempt.
 
-    Failure policy: an intent without an answer is a POST that may have been billed. It is repeated only if charges and
-    attempts are left, and not before the endpoint's spam filter accepts the same body again.
+    Failure policy: an intent without an answer may have cost money. The POST is repeated only if charges and attempts
+    are left, and only when the endpoint's spam filter accepts the same body again.
     """
     if claim.crashes >= CRASHES_MOST:
         return TooManyCrashes(claim.crashes)
