@@ -41,7 +41,7 @@ FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
 CROWD = 8
 """A tenant of which this many requests are processed or wait is busy for a while, before it has used much."""
-_CROWDED_MOST = 10_000
+_TENANTS_MOST = 10_000
 
 
 class Dependencies:
@@ -72,7 +72,8 @@ class Dependencies:
         self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING, load=self.load)
         self.batch_limiter = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
         self.requests = Counter[tuple[str, int]]()
-        self._crowded: TTLCache[str, bool] = TTLCache(_CROWDED_MOST, MEMORY_S)
+        self._crowded: TTLCache[str, bool] = TTLCache(_TENANTS_MOST, MEMORY_S)
+        self._sent_large: TTLCache[str, bool] = TTLCache(_TENANTS_MOST, MEMORY_S)
 
     def record(self, job: str, key: ApiKey) -> JobRecord:
         """Return a job's record. Raises the problem `not-found` if the id is unknown or the job is another tenant's."""
@@ -98,11 +99,11 @@ class Dependencies:
 
     def slows_others(self, tenant: str | None, is_large: bool = False) -> bool:
         """
-        Return whether a request would make other active tenants slow.
+        Return whether a request would make other present tenants slow.
 
         This is true if the tenant uses much more time of this process than another tenant. It is also true for a few
-        seconds after the tenant had many requests in this process at once. `tenant` is None for a caller whose key this
-        process has not seen yet. In that case, it is true for each large request.
+        seconds after the tenant had many requests in this process at once. It is true for a large request, unless this
+        is the first one of the tenant in a few seconds. `tenant` is None if this process has not seen the caller's key.
         """
         if self.load.is_alone(tenant or ""):
             return False
@@ -110,7 +111,10 @@ class Dependencies:
             return is_large
         if self.request_limiter.count(tenant) >= CROWD:
             self._crowded[tenant] = True
-        return tenant in self._crowded or self.load.is_busy(tenant)
+        if is_large and tenant not in self._sent_large:
+            self._sent_large[tenant] = True
+            is_large = False
+        return is_large or tenant in self._crowded or self.load.is_busy(tenant)
 
     def note_change(self, key: ApiKey, action: str, tenant: str = "", **details: object) -> None:
         """Write to the audit that the holder of this API key made a change."""

@@ -69,11 +69,21 @@ def configured(
 
 
 class GatewayServer(uvicorn.Server):
-    """Uvicorn's server. At a shutdown, the open requests of both processes get the same time to end."""
+    """
+    Uvicorn's server, which also starts and ends the second process.
+
+    At a shutdown, the open requests of both processes get the same time to end.
+    """
 
     def __init__(self, config: uvicorn.Config, second_process: SecondProcess) -> None:
         super().__init__(config)
         self._second_process = second_process
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and have the second process started soon."""
+        await super().startup(sockets)
+        if self.started:
+            self._second_process.begin()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Let open requests end, in both processes."""

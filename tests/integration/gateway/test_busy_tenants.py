@@ -29,6 +29,7 @@ AT_ONCE = SOON_THERE + (
     "from retouch_producer.gateway.dependencies import Dependencies; "
     "Dependencies.slows_others = lambda _, tenant, is_large=False: tenant == 'busy'"
 )
+STARTS_SOON = SOON_THERE + "h.STARTS_AFTER_S = h._START_AGAIN_AFTER_S = 0.5"
 SOON = SOON_THERE + "from retouch_producer.gateway.http import tenant_load as l; l.BUSY_S = 0.05"
 # Only large requests and crowds move. A tenant that was active once stays so, however long the machine takes.
 NEVER_BUSY = (
@@ -80,7 +81,6 @@ def test_a_busy_tenant_moves_and_a_quiet_one_stays(
     with running_gateway(worker_environment, first=SOON) as (url, running):
         callers = Callers(url, client)
         busy, quiet = callers("busy"), callers("quiet")
-        assert second_process_of(running) is None
         assert not is_moved(quiet.get("/v1/edits?limit=1"))
 
         def ask() -> bool:
@@ -199,8 +199,8 @@ def test_the_first_large_requests_of_a_caller_move(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
     """
-    While another tenant is active, long lists and large bodies of an unknown caller move. A long list of a known, quiet
-    caller does not move.
+    While another tenant is present, long lists and large bodies of an unknown caller move. Of a known, quiet caller,
+    the first long list stays, and a second one moves.
     """
     with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
         callers = Callers(url, client)
@@ -208,12 +208,23 @@ def test_the_first_large_requests_of_a_caller_move(
         batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
         assert not is_moved(quiet.post("/v1/edits/batch", batch))
         assert not is_moved(quiet.get("/v1/edits?limit=1000"))
-        assert second_process_of(running) is None
         wait_for_second_process(callers, quiet)
         assert eventually(lambda: is_moved(callers("unknown").post("/v1/edits/batch", batch)))
         assert not is_moved(callers("small").get("/v1/edits?limit=99"))
         assert not is_moved(quiet.get("/v1/edits?limit=1000"))
+        assert is_moved(quiet.get("/v1/edits?limit=1000"))
+        assert not is_moved(quiet.get("/v1/edits?limit=1"))
         callers.close()
+
+
+def test_the_second_process_starts_before_it_is_needed(worker_environment: dict[str, str], client: Any) -> None:
+    """The gateway starts its second process by itself, and starts a new one after it was killed."""
+    with running_gateway(worker_environment, first=STARTS_SOON) as (_, running):
+        assert eventually(lambda: second_process_of(running))
+        first = second_process_of(running)
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        assert eventually(lambda: second_process_of(running) not in {None, first})
 
 
 @pytest.mark.parametrize("kind", ["bearer", "body"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retouch_producer.gateway.http.tenant_load import BUSY_S, BUSY_TIMES, MEMORY_S, TenantLoad
+from retouch_producer.gateway.http.tenant_load import BUSY_S, BUSY_TIMES, MEMORY_S, PRESENT_S, TenantLoad
 
 
 class Clock:
@@ -40,8 +40,8 @@ def test_a_tenant_alone_is_never_busy(load: TenantLoad) -> None:
 
 def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: Clock) -> None:
     """
-    While another tenant uses little, a tenant that uses much is busy. Use is forgotten within seconds. A tenant without
-    recent use is not compared.
+    A tenant that uses much is busy while another one is present that uses little. Use is forgotten within seconds, the
+    presence of a tenant within minutes.
     """
     load.note("acme", 10.0)
     load.note("small", 0.1)
@@ -49,9 +49,13 @@ def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: C
     assert not load.is_busy("small")
     clock.now += MEMORY_S
     assert load.of("acme") == pytest.approx(10.0 / math.e)
-    clock.now += 5 * MEMORY_S
+    clock.now += PRESENT_S / 2
     load.note("acme", 10.0)
-    assert not load.is_busy("acme"), "small was not active for half a minute"
+    assert load.is_busy("acme"), "small was here five minutes ago"
+    clock.now += PRESENT_S / 2
+    load.note("acme", 10.0)
+    assert not load.is_busy("acme"), "small was not here for ten minutes"
+    assert load.is_alone("acme")
     load.note("small", 0.1)
     clock.now += 0.3
     assert load.is_busy("acme")
@@ -83,13 +87,15 @@ def test_who_is_busy_uses_much_more_than_another(steps: list[tuple[str, float, f
     """
     clock = Clock()
     load = TenantLoad(clock)
+    seen = set()
     for tenant, seconds, pause_s in steps:
         load.note(tenant, seconds)
+        seen.add(tenant)
         # What others use is looked at four times a second.
         clock.now += 0.25 + pause_s
         loads = {name: load.of(name) for name in "abcd"}
         for name in "abcd":
-            others = [one for other, one in loads.items() if other != name and one > 0.0]
+            others = [one for other, one in loads.items() if other != name and other in seen]
             if load.is_busy(name):
                 assert loads[name] >= BUSY_S
                 assert loads[name] >= BUSY_TIMES * min(others)

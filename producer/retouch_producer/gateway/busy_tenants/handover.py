@@ -1,4 +1,4 @@
-"""Starts the gateway's second process when it is first needed, and hands connections to it."""
+"""Starts the gateway's second process, keeps it running, and hands connections to it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ from typing import Protocol, TypedDict
 
 from retouch_producer.gateway.http.tenant_load import TenantLoad
 
+STARTS_AFTER_S = 5.0
+"""
+The second process starts this many seconds after the gateway, or when it is first needed. It must be there before it is
+needed: to start takes a second of CPU time, which a busy tenant would take from the others.
+"""
 READY_WITHIN_S = 5.0
 """For how many seconds the connections of busy tenants wait for the second process to start."""
 STARTING_NICENESS, NICENESS = 10, 19
 """
 The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need. While it
-starts it gets some more, since connections wait for it.
+starts it gets some more, since connections may wait for it.
 """
 _START_AGAIN_AFTER_S = 10.0
 _ENDS_WITHIN_S = 4.0
@@ -74,7 +79,7 @@ class SecondProcess:
 
     Failure policy: the gateway keeps a connection that cannot be handed over. It keeps all connections on systems other
     than Linux, and while the second process has not reported for three seconds. If the second process has ended, the
-    gateway starts it again when it is next needed, ten seconds after the last start at the earliest.
+    gateway starts it again, ten seconds after the last start at the earliest.
     """
 
     def __init__(self, load: TenantLoad, answers: Counter[tuple[str, int]]) -> None:
@@ -86,6 +91,10 @@ class SecondProcess:
         self._silent_from = 0.0
         self._waiting = deque[Movable]()
         self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """Start the process in a few seconds, and keep it running until `let_end`."""
+        self._timer = asyncio.get_running_loop().call_later(STARTS_AFTER_S, self._watch)
 
     def take(self, connection: Movable) -> None:
         """
@@ -115,7 +124,6 @@ class SecondProcess:
         channel.setblocking(False)
         self._channel, self._silent_from = channel, self._started_at + READY_WITHIN_S
         asyncio.get_running_loop().add_reader(channel, self._read)
-        self._watch()
         return True
 
     def _run(self) -> socket.socket:
@@ -135,10 +143,11 @@ class SecondProcess:
 
     def _watch(self) -> None:
         """
-        Check once a second whether the process is silent. If so, let the waiting connections stay.
-
-        After 30 s of silence, kill the process.
+        Check once a second that the process runs, and start it if it does not. While it is silent, let the waiting
+        connections stay. After 30 s of silence, kill it.
         """
+        if self._channel is None:
+            self._start()
         silent_s = time.monotonic() - self._silent_from
         if silent_s >= 0:
             self._let_waiting_stay()
@@ -225,12 +234,12 @@ class SecondProcess:
             loop.remove_reader(self._channel)
             loop.remove_writer(self._channel)
             self._channel.close()
-        if self._timer is not None:
-            self._timer.cancel()
         self._channel, self._is_ready, self._lines = None, False, b""
 
     def let_end(self) -> None:
         """Ask the process to end. It ends when its open requests have ended, or after three seconds."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._disconnect()
         self._let_waiting_stay()
         self._started_at = float("inf")

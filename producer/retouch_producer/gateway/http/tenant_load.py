@@ -1,11 +1,12 @@
 """
 Measures how much time of this gateway each tenant uses.
 
-A tenant is busy if it uses much time while another active tenant uses little.
+A tenant is busy if it uses much time while another present tenant uses little.
 """
 
 from __future__ import annotations
 
+import heapq
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +15,9 @@ from contextlib import contextmanager
 MEMORY_S = 5.0
 """How fast use is forgotten: use of `t` seconds ago counts e^(-t / MEMORY_S)."""
 BUSY_S, BUSY_TIMES = 1.0, 4.0
-"""A busy tenant used this many seconds lately, and this many times as much as the active tenant that used least."""
-_ACTIVE_S = 0.001
+"""A busy tenant used this many seconds lately, and this many times as much as the present tenant that used least."""
+PRESENT_S = 600.0
+"""A tenant is present for this long after its last request. So a tenant that comes back finds the others moved."""
 _LOOKED_AT_EVERY_S = 0.25
 
 
@@ -55,25 +57,25 @@ class TenantLoad:
         return seconds * math.exp((at - self._clock()) / MEMORY_S)
 
     def is_busy(self, tenant: str) -> bool:
-        """Return whether a tenant uses much, while another active tenant uses little."""
+        """Return whether a tenant uses much, while another present tenant uses little."""
         own = self.of(tenant)
         return own >= BUSY_S and own >= BUSY_TIMES * self._least_load_beside(tenant)
 
     def is_alone(self, tenant: str) -> bool:
-        """Return whether no other tenant was active lately."""
+        """Return whether no other tenant is present."""
         return self._least_load_beside(tenant) == math.inf
 
     def _least_load_beside(self, tenant: str) -> float:
         """
-        Return the smallest load of any other active tenant, or infinity. The value may be a quarter of a second old.
+        Return the smallest load of any other present tenant, or infinity. The value may be a quarter of a second old.
         """
-        if self._clock() >= self._lightest_until:
-            loads = sorted((self.of(name), name) for name in list(self._loads))
-            for load, name in loads:
-                if load < _ACTIVE_S:
+        now = self._clock()
+        if now >= self._lightest_until:
+            for name, (_, at) in list(self._loads.items()):
+                if at < now - PRESENT_S:
                     self._loads.pop(name, None)
-            self._lightest = [(load, name) for load, name in loads if load >= _ACTIVE_S][:2]
-            self._lightest_until = self._clock() + _LOOKED_AT_EVERY_S
+            self._lightest = heapq.nsmallest(2, [(self.of(name), name) for name in list(self._loads)])
+            self._lightest_until = now + _LOOKED_AT_EVERY_S
         return next((load for load, name in self._lightest if name != tenant), math.inf)
 
 
