@@ -202,7 +202,7 @@ def test_the_first_large_requests_of_a_caller_move(
     While another tenant is present, long lists and large bodies of an unknown caller move. Of a known, quiet caller,
     the first long list stays, and a second one moves.
     """
-    with running_gateway(worker_environment, first=NEVER_BUSY) as (url, running):
+    with running_gateway(worker_environment, first=NEVER_BUSY) as (url, _):
         callers = Callers(url, client)
         quiet = callers("quiet")
         batch = {"edits": [edit_body(prompt=f"{number} " + "x" * 3_000) for number in range(50)]}
