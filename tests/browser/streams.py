@@ -79,7 +79,7 @@ def test_a_stream_that_is_cut_resumes(visits: Visits, site: Site, proxy: Proxy) 
     assert asks_at_once(visit, site)
 
 
-def test_a_stream_comes_back_behind_an_answer_that_is_none(visits: Visits, site: Site) -> None:
+def test_a_stream_comes_back_after_errors(visits: Visits, site: Site) -> None:
     """If two requests for the stream are answered with 502, the page opens its stream again by itself."""
     visit = visits()
     answers: Iterator[Any] = itertools.chain([502, 502])

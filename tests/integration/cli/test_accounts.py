@@ -168,6 +168,6 @@ def test_what_becomes_of_the_test(
     assert ended.out.startswith(f"main: {words}")
 
 
-def test_usage_by_account_is_that_of_all_tenants() -> None:
+def test_usage_by_account_is_empty_without_charges() -> None:
     """Without charges, `usage --by account --json` prints an empty list."""
     assert typed("usage", "--by", "account", "--json").json == []

@@ -31,6 +31,7 @@ def test_wrong_settings_are_one_message_and_exit_2() -> None:
     assert ended.stdout == ""
     assert ended.stderr.startswith("retouch: settings are wrong")
     assert "RETOUCH_MAX_ATTEMPTS" in ended.stderr
+    assert "RETOUCH_FLOWER_PORT" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert "planted" not in ended.stderr
 

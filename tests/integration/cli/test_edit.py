@@ -132,11 +132,12 @@ def test_a_silent_redis_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Pat
 
 
 def test_a_redis_that_refuses_is_one_line(monkeypatch: pytest.MonkeyPatch, queue: EditQueue, folder: Path) -> None:
-    """If Redis refuses the connection, the message has the reason and the setting to correct."""
+    """If Redis refuses the connection, the message is one line, with the reason and the setting to correct."""
     monkeypatch.setenv("RETOUCH_REDIS_URL", queue.settings.redis_url.rpartition("/")[0] + "/9999")
     ended = typed("jobs")
     assert ended.code == 2
     assert "refuses the connection: DB index is out of range; nothing was done. Correct RETOUCH_REDIS_URL." in ended.err
+    assert len(ended.err.splitlines()) == 1
 
 
 def test_a_failed_edit_says_where_to_read_on(

@@ -244,7 +244,7 @@ def test_watch_follows_jobs_to_their_ends(queue: EditQueue) -> None:
     assert typed("watch", "ed_nowhere").code == 2
 
 
-def test_watch_prints_the_events_of_all_jobs_from_now_on(queue: EditQueue) -> None:
+def test_events_of_all_jobs_begin_with_the_next_one(queue: EditQueue) -> None:
     """`events_of_all` yields the new events of all jobs, and None while there is no new event."""
     queue.enqueue(EDIT).cancel()
     job = queue.enqueue(EDIT)

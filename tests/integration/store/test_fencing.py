@@ -138,7 +138,7 @@ def test_a_late_paid_answer_outlives_the_failure_of_the_attempt_beside_it(kit: L
     assert resume(kit.claim(frozen.job), RetryPolicy(max_charges=1), 30.0) == READY
 
 
-def test_the_first_of_two_paid_answers_is_kept_on_record(kit: LaneKit) -> None:
+def test_a_late_paid_answer_is_a_second_charge(kit: LaneKit) -> None:
     """When a late paid answer arrives after the job has succeeded, the job has two charges and stays succeeded."""
     frozen, current = taken_over(kit)
     kit.jobs.intend(current)

@@ -18,8 +18,9 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None:
         return "–"
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    if seconds < 59.95:  # and not what would be shown as 60.0
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    seconds = max(60, int(seconds))
     smaller = {86_400: (3_600, "h"), 3_600: (60, "min"), 60: (1, "s")}
     size, unit = next(pair for pair in _UNITS if seconds >= pair[0])
     part, part_unit = smaller[size]
