@@ -48,34 +48,47 @@ end
 
 -- Count a change in history. What moves to another class later is counted beside it, so that no count ever goes down.
 -- `with` names what else happened in this step; it is counted by the same command where one charge is booked.
-local function note_use(account, class, tenant, by, with, now)
-  local name = by > 0 and 'charges:' .. class or 'charges_back:' .. class
+local function note_use(change, tenant, with, now)
+  local account, by = change.account, change.by
+  local name = (by > 0 and 'charges:' or 'charges_back:') .. change.class
   if with and by == 1 then return history.count(with .. '+' .. name, account, tenant, 1, now) end
   if with then history.count(with, account, tenant, 1, now) end
   history.count(name, account, tenant, math.abs(by), now)
+end
+
+-- `with` belongs to `last_account`, the account of the last charge.
+local function note_uses(changes, last_account, tenant, with, now)
+  for _, change in ipairs(changes) do
+    local is_last = change.account == last_account
+    note_use(change, tenant, is_last and with or nil, now)
+    if is_last then with = nil end
+  end
+  if with and changes[1] then history.count(with, last_account, tenant, 1, now) end
 end
 
 -- Write the charges of a job that is over into the ledger. May be called again when more becomes known: only the
 -- difference is added. `result` is false or nil for a job without an image. `with` is nil, or names of history that are
 -- counted too if there is a difference. Return whether there is one.
 function ledger.book(job, tenant, tags, charges, result, now, with)
-  local own = keys.state('edits', job)
+  local own, has_image = keys.state('edits', job), result and true or false
   local before = cjson.decode(redis.call('HGET', own, 'booked') or '{}')
-  local now_split = split(charges, result and true or false)
-  local by, is_changed = {}, false
+  local now_split = split(charges, has_image)
+  local by, changes = {}, {}
   for place, class in ipairs(CLASSES) do
     by[place] = now_split[class] - (before[class] or 0)
     if by[place] ~= 0 then
-      is_changed = true
       redis.call('HINCRBY', 'rt:ledger:' .. tenant, clock.today() .. ' ' .. class, by[place])
-      note_use(charges[#charges].account, class, tenant, by[place], with, now)
-      with = nil
+      changes[#changes + 1] = { class = class, by = by[place] }
     end
   end
   redis.call('HSET', own, 'booked', cjson.encode(now_split))
-  if is_changed then book_tags(tenant, tags, by) end
-  if charge_record.names_account(charges) then account_books().book(job, tenant, charges, result and true or false) end
-  return is_changed
+  if changes[1] then book_tags(tenant, tags, by) end
+  -- The charges of one job may be of several accounts, and history has a count for each.
+  if charge_record.names_account(charges) then
+    changes = account_books().book(job, tenant, charges, has_image, before)
+  end
+  note_uses(changes, charges[#charges].account, tenant, with, now)
+  return changes[1] ~= nil
 end
 
 return ledger
