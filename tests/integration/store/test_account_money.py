@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from retouch.events import charge_summary, event_object
 from retouch.outcomes import Unknown
 from retouch.store.accounts import AccountStore
 from retouch.store.history import History
-from retouch.store.ledger import CLASSES, Ledger
+from retouch.store.ledger import CLASSES, Ledger, highest_price
 from retouch.store.stats import read_stats
 from tests.account_kit import post, settle, several, succeed
 from tests.charge_kit import GIVE_UP
@@ -93,3 +94,67 @@ def test_a_charge_of_the_time_with_one_account_is_booked_once(kit: LaneKit, clie
     assert store.show("default").charges_today == dict.fromkeys(CLASSES, 0)
     assert booked(client) == {"default": {"wasted": 1}, "dear": {"unknown": 1}}
     assert charges_of(client) == booked(client)
+
+
+def test_every_sum_of_usage_has_the_prices_of_its_accounts(kit: LaneKit, client: Any, store: AccountStore) -> None:
+    """
+    Amounts by tenant, day, tag and account add up to the same sum, and to the cost in `stats`. Calls of a time with one
+    account have the price of `default`, which is that of the settings.
+    """
+    kit.open(1, 0.0)
+    (old,) = several(kit, 1)
+    succeed(kit, post(kit, old.id))
+    open_two(kit)
+    tagged = kit.new("acme", tags={"team": "x"})
+    kit.enqueue(tagged)
+    lost_at_cheap(kit, store, tagged.id)
+    succeed(kit, post(kit, tagged.id))
+    store.resume("cheap")
+    (other,) = several(kit, 1, "globex")
+    succeed(kit, post(kit, other.id))
+    everything = USUAL + CHEAP + DEAR + CHEAP
+    ledger = Ledger(client)
+    amounts = {row.key: row.amount for row in ledger.usage(price_per_call=USUAL)}
+    assert amounts == {"acme": round(USUAL + CHEAP + DEAR, 6), "globex": CHEAP}
+    assert {row.key: row.amount for row in ledger.usage(by="tag", price_per_call=USUAL)} == {"team=x": CHEAP + DEAR}
+    for by in ("tenant", "day", "account", "day-account"):
+        rows = ledger.usage(by=by, price_per_call=USUAL)  # type: ignore[arg-type]
+        assert round(sum(row.amount for row in rows), 6) == round(everything, 6), by
+    assert read_stats(client, USUAL, time.time() - 60).total.cost.amount == round(everything, 6)
+
+
+def test_one_account_again_has_the_price_of_the_settings(kit: LaneKit, client: Any) -> None:
+    """A price in the accounts file ends with the file: after it, calls of `default` have the price of the settings."""
+    kit.open_accounts(account("default", 1, price_per_call=DEAR), account("cheap", 1))
+    (job,) = several(kit, 1)
+    succeed(kit, post(kit, job.id))
+    assert [row.amount for row in Ledger(client).usage(price_per_call=USUAL)] == [DEAR]
+    kit.serve("default", "cheap", lease_s=-1.0)
+    kit.open(1, 0.0)
+    assert [row.amount for row in Ledger(client).usage(price_per_call=USUAL)] == [USUAL]
+    assert [row.amount for row in Ledger(client).usage(by="account", price_per_call=USUAL)] == [USUAL]
+
+
+def test_a_job_costs_what_its_accounts_charge(kit: LaneKit, store: AccountStore) -> None:
+    """The amount of a job, also in its events, is made of the price that each account had at the POST."""
+    open_two(kit)
+    (job,) = several(kit, 1)
+    lost_at_cheap(kit, store, job.id)
+    succeed(kit, post(kit, job.id))
+    kit.lanes.open([account("cheap", 1, price_per_call=9.0), account("dear", 1, price_per_call=9.0)])
+    record = kit.jobs.record(job.id)
+    assert record is not None
+    assert charge_summary(record.charges, USUAL) == {"certain": 1, "possible": 2, "amount": CHEAP + DEAR}
+    events = {
+        entry["type"]: event_object(record, entry, str, USUAL)["data"]["charges"]["amount"]
+        for entry in kit.jobs.timeline(job.id)
+    }
+    assert events["edit.succeeded"] == CHEAP + DEAR
+
+
+def test_the_highest_price_bounds_what_is_not_called_yet(kit: LaneKit, client: Any) -> None:
+    """The dearest account bounds the cost of future calls; without an accounts file, the price of the settings does."""
+    kit.open(1, 0.0)
+    assert highest_price(client, USUAL) == USUAL
+    open_two(kit)
+    assert highest_price(client, 0.0) == DEAR

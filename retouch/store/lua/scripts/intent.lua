@@ -31,7 +31,8 @@ if why_not then return why_not end
 if not budgets.spend(job, tenant) then return 'budget_spent' end
 local now = clock.now()
 if account then account_books().count_call(account, now, 1) end
-charge_record.add_intent(job, charges, fence, account, now)
+local price = account and redis.call('HGET', gate, 'price')
+charge_record.add_intent(job, charges, fence, account, price, now)
 history.count('calls', account, tenant, 1, now)
 redis.call('HINCRBY', own, 'attempt', 1)
 return 'ok'
