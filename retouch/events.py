@@ -134,7 +134,7 @@ def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSu
     """
     Return the number of certain charges, the number of possible charges, and the cost of all possible charges.
 
-    A possible charge is certain or unknown. `price_per_call` is the price of those that were made with only one account.
+    A possible charge is certain or unknown. `price_per_call` is the price of those from a time with one account.
     """
     prices = [price_per_call if charge.price is None else charge.price for charge in charges if charge.possible]
     certain = sum(charge.certain for charge in charges)

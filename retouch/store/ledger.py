@@ -98,7 +98,9 @@ class Ledger:
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
         prices = call_prices(self._client, {name for calls in by_account.values() for name in calls}, price_per_call)
-        return [_row(key, counts, prices.amount(by_account.get(key, {}), counts)) for key, counts in sorted(sums.items())]
+        return [
+            _row(key, counts, prices.amount(by_account.get(key, {}), counts)) for key, counts in sorted(sums.items())
+        ]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
         """

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from retouch.outcomes import Fail
 from retouch.store import keys
 from tests.command_line import typed
 from tests.lane_kit import LaneKit
@@ -178,3 +179,17 @@ def test_what_becomes_of_the_test(
 def test_usage_by_account_is_that_of_all_tenants() -> None:
     """`usage --by account --json` prints an empty list while there are no charges."""
     assert typed("usage", "--by", "account", "--json").json == []
+
+
+def test_usage_has_the_prices_of_the_accounts(kit: LaneKit) -> None:
+    """`usage` has amounts without `RETOUCH_PRICE_PER_CALL`, and a note only if no account has a price."""
+    for tenant, amount, note in (("acme", "0.0", True), ("globex", "0.01", False)):
+        job = kit.new(tenant)
+        kit.enqueue(job)
+        claim = kit.claim(job.id)
+        assert kit.jobs.intend(claim) == "ok"
+        kit.jobs.settle(claim, Fail("outcome_unknown", "no answer came", retryable=True))
+        ended = typed("usage").out.splitlines()
+        [row] = [line for line in ended if line.startswith(tenant)]
+        assert row.split()[-1] == amount
+        assert any("no price is set" in line for line in ended) == note
