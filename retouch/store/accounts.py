@@ -36,12 +36,13 @@ class AccountNumbers:
     The numbers of one account. Instants are in Unix seconds.
 
     `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `served` is true while a living worker
-    holds the account's key, and `workers` counts these workers. `closed` is the code of the answer that closed the
-    account at `closed_at`, or empty; `tested` is true while one job is let through to test whether the account works
-    again. While the account's breaker is open, calls begin again in `breaker_open_s` seconds. After an answer that the
-    account's queue is full, calls begin again in `resting_s` seconds. `calls_today` counts the POSTs of this UTC day
-    that were not free; `calls_per_day` is their bound (0: none). `charges_today` has the charges of jobs that ended
-    today, by class of the ledger, and `amount_today` is their price.
+    holds the account's key, and `workers` counts these workers. `removed` is true if the file of the worker that read
+    it last does not name the account. `closed` is the code of the answer that closed the account at `closed_at`, or
+    empty; `tested` is true while one job is let through to test whether the account works again. While the account's
+    breaker is open, calls begin again in `breaker_open_s` seconds. After an answer that the account's queue is full,
+    calls begin again in `resting_s` seconds. `calls_today` counts the POSTs of this UTC day that were not free;
+    `calls_per_day` is their bound (0: none). `charges_today` has the charges of jobs that ended today, by class of the
+    ledger, and `amount_today` is their price.
     """
 
     id: str
@@ -49,6 +50,7 @@ class AccountNumbers:
     learns: bool
     held: int
     served: bool
+    removed: bool
     workers: int
     mode: Mode
     closed: str
@@ -253,6 +255,7 @@ def _numbers(
         learns=gate.get("learn") == "1",
         held=held,
         served=float(gate.get("served_until", 0)) > now,
+        removed=gate.get("removed") == "1",
         workers=workers.get(account, 0),
         mode=next((mode for mode in get_args(Mode) if mode == gate.get("mode")), ""),
         closed=closed,

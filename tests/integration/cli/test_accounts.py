@@ -10,6 +10,7 @@ import pytest
 
 from retouch.outcomes import Fail
 from retouch.store import keys
+from retouch.store.lanes import Lanes
 from tests.command_line import typed
 from tests.lane_kit import LaneKit
 from tests.process_watch import eventually
@@ -193,3 +194,13 @@ def test_usage_has_the_prices_of_the_accounts(kit: LaneKit) -> None:
         [row] = [line for line in ended if line.startswith(tenant)]
         assert row.split()[-1] == amount
         assert any("no price is set" in line for line in ended) == note
+
+
+def test_an_account_that_the_file_lost_is_not_open(client: Any) -> None:
+    """An account that a newer file does not name is `removed` while a worker serves it, and open once named again."""
+    main, spare = account("main"), account("spare")
+    Lanes(client).open([main])
+    assert [line.split()[3] for line in typed("accounts", "list").out.splitlines()[1:]] == ["open", "removed"]
+    assert typed("accounts", "show", "spare", "--json").json["removed"] is True
+    Lanes(client).open([main, spare])
+    assert [line.split()[3] for line in typed("accounts", "list").out.splitlines()[1:]] == ["open", "open"]

@@ -118,7 +118,7 @@ def test_every_sum_of_usage_has_the_prices_of_its_accounts(kit: LaneKit, client:
     assert amounts == {"acme": round(USUAL + CHEAP + DEAR, 6), "globex": CHEAP}
     assert {row.key: row.amount for row in ledger.usage(by="tag", price_per_call=USUAL)} == {"team=x": CHEAP + DEAR}
     for by in ("tenant", "day", "account", "day-account"):
-        rows = ledger.usage(by=by, price_per_call=USUAL)  # type: ignore[arg-type]
+        rows = ledger.usage(by=by, price_per_call=USUAL)
         assert round(sum(row.amount for row in rows), 6) == round(everything, 6), by
     assert read_stats(client, USUAL, time.time() - 60).total.cost.amount == round(everything, 6)
 

@@ -25,8 +25,8 @@ class Account(Schema):
     `held` of `limit` slots are taken; `learns` is true if the limit is learnt. `binding` says why the account gets no
     jobs now, or is `none`. `mode` is null if the account is neither paused nor draining. `closed` is the code of the
     answer that closed the account, or null; `tested` is true while one job is let through to test whether it is open
-    again. `workers` counts the workers that hold its key. `calls_today` counts the POSTs of this UTC day that were not
-    free.
+    again. `workers` counts the workers that hold its key. `removed` is true once the accounts file does not name it.
+    `calls_today` counts the POSTs of this UTC day that were not free.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Account(Schema):
     learns: bool
     held: int
     served: bool
+    removed: bool
     workers: int
     closed: str | None
     closed_at: Instant | None

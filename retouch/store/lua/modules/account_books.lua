@@ -20,6 +20,12 @@ function account_books.count_call(account, intent_at, by)
   redis.call('EXPIRE', name, CALLS_LIFE_S)
 end
 
+-- Count a new call; return what it costs, or false if the gate has no price.
+function account_books.begin_call(account, gate, now)
+  account_books.count_call(account, now, 1)
+  return redis.call('HGET', gate, 'price')
+end
+
 -- The calls of all accounts today, by account.
 function account_books.calls_today()
   local flat, calls = redis.call('HGETALL', calls_key(clock.today())), {}
@@ -64,8 +70,8 @@ local function sums_of(job, charges, has_image)
   return sums
 end
 
--- Return the charges of a job that are in the ledger already: "account class" → count. `before` has them by class: those
--- of a time with one account are of `default`.
+-- Return the charges of a job that are in the ledger already: "account class" → count. `before` has them by class:
+-- those of a time with one account are of `default`.
 local function booked_before(own, before)
   local booked = redis.call('HGET', own, 'booked_by_account')
   if booked then return cjson.decode(booked) end
