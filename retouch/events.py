@@ -134,11 +134,11 @@ def charge_summary(charges: Sequence[Charge], price_per_call: float) -> ChargeSu
     """
     Return the number of certain charges, the number of possible charges, and the cost of all possible charges.
 
-    A possible charge is certain or unknown.
+    A possible charge is certain or unknown. `price_per_call` is the price of those from a time with one account.
     """
-    possible = sum(charge.possible for charge in charges)
+    prices = [price_per_call if charge.price is None else charge.price for charge in charges if charge.possible]
     certain = sum(charge.certain for charge in charges)
-    return {"certain": certain, "possible": possible, "amount": round(possible * price_per_call, 6)}
+    return {"certain": certain, "possible": len(prices), "amount": round(sum(prices), 6)}
 
 
 def result_objects(images: Sequence[Image], link: Link) -> list[ImageObject]:

@@ -36,10 +36,11 @@ class AccountNumbers:
     The numbers of one account. Instants are in Unix seconds.
 
     The account has `limit` slots, of which `held` are taken; `learns` is true if the limit is learnt. `served` is true
-    while a living worker holds the account's key. With an accounts file, `workers` counts these workers. `closed` is
-    the code of the answer that closed the account at `closed_at`, or empty. `tested` is true while one job is let
-    through to a closed account, to test it. If the breaker is open, calls begin again in `breaker_open_s` seconds. If
-    the account's queue was full, calls begin again in `resting_s` seconds.
+    while a living worker holds the account's key. With an accounts file, `workers` counts these workers. `removed` is
+    true if the file of the worker that read it last does not name the account. `closed` is the code of the answer that
+    closed the account at `closed_at`, or empty. `tested` is true while one job is let through to a closed account, to
+    test it. If the breaker is open, calls begin again in `breaker_open_s` seconds. If the account's queue was full,
+    calls begin again in `resting_s` seconds.
 
     `calls_today` counts the POSTs of this UTC day, without those that were free; `calls_per_day` is their bound (0:
     none). `charges_today` has the charges of jobs that ended today, by class of the ledger. `amount_today` is their
@@ -51,6 +52,7 @@ class AccountNumbers:
     learns: bool
     held: int
     served: bool
+    removed: bool
     workers: int
     mode: Mode
     closed: str
@@ -251,6 +253,7 @@ def _numbers(
         learns=gate.get("learn") == "1",
         held=held,
         served=float(gate.get("served_until", 0)) > now,
+        removed=gate.get("removed") == "1",
         workers=workers.get(account, 0),
         mode=next((mode for mode in get_args(Mode) if mode == gate.get("mode")), ""),
         closed=closed,

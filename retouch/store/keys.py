@@ -69,7 +69,7 @@ a tenant's webhooks to one host, or its callbacks to one Celery task.
 | `rt:ledger:{tenant}` | hash | permanent | charges of each UTC day: useful, repeated, wasted, unknown |
 | `rt:ledger_accounts:{tenant}` | hash | permanent | the same by day and account, where there are several |
 | `rt:ledger:account:{account}` | hash | permanent | the same of one account; for a gone account, its last price |
-| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same for each tag of the jobs; 1,000 of them, and `other` |
+| `rt:ledger_tags:{tenant}:{day}` | hash | 90 days | the same by tag, with calls by account; 1,000 tags, and `other` |
 | `rt:api_key:{sha256}` | hash | permanent; 90 days once revoked | an API key: tenant, role, name, last used |
 | `rt:api_keys` | set | permanent | hashes of all API keys |
 | `rt:sharing` | hash | permanent | tenants whose exact duplicates become one job |

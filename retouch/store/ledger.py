@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -80,16 +80,25 @@ class Ledger:
         if by == "tag":
             return self._usage_by_tag(tenants, first, last, price_per_call)
         sums: dict[str, Counter[str]] = {}
+        by_account: dict[str, Counter[str]] = {}
+
+        def key_of(own: str, day: int, account: str) -> str:
+            iso_day = str(date.fromordinal(day + 719_163))
+            return {"tenant": own, "day": iso_day, "day-account": f"{iso_day} {account}"}.get(by, account)
+
         for own, day, row, counts in self._account_rows(tenants) if "account" in by else self._rows(tenants):
             if first <= day <= last:
-                iso_day = str(date.fromordinal(day + 719_163))
-                key = {"tenant": own, "day": iso_day, "day-account": f"{iso_day} {row}"}.get(by, row)
-                sums.setdefault(key, Counter()).update(counts)
+                sums.setdefault(key_of(own, day, row), Counter()).update(counts)
+        for own, day, account, counts in self._calls_of_accounts(tenants):
+            if first <= day <= last:
+                by_account.setdefault(key_of(own, day, account), Counter())[account] += sum(counts.values())
         # Calls are reserved for jobs in flight now, so they are not counted for a tag or for an earlier day.
         for key, reserved in self._reserved(tenants) if by == "tenant" and last >= day_number(_today()) else ():
             sums.setdefault(key, Counter())["reserved"] += reserved
-        prices = prices_of(self._client, {_account_of(key) for key in sums}) if "account" in by else {}
-        return [_row(key, counts, prices.get(_account_of(key), price_per_call)) for key, counts in sorted(sums.items())]
+        prices = call_prices(self._client, {name for calls in by_account.values() for name in calls}, price_per_call)
+        return [
+            _row(key, counts, prices.amount(by_account.get(key, {}), counts)) for key, counts in sorted(sums.items())
+        ]
 
     def set_limits(self, tenant: str, *, budget: int | None = None, backlog_limit: int | None = None) -> None:
         """
@@ -141,11 +150,23 @@ class Ledger:
             rest = Counter[tuple[int, str]]()
             for _, number, _, counts in self._rows([name]):
                 rest.update({(number, kind): count for kind, count in counts.items()})
-            for field, count in self._client.hgetall(keys.ledger_accounts(name)).items():
-                day, account, kind = field.split(" ")
-                rest[int(day), kind] -= int(count)
-                yield name, int(day), account, {kind: int(count)}
+            for _, day, account, counts in self._calls_of_accounts([name]):
+                for kind, count in counts.items():
+                    rest[day, kind] -= count
+                yield name, day, account, counts
             yield from ((name, day, DEFAULT_ACCOUNT, {kind: count}) for (day, kind), count in rest.items() if count)
+
+    def _calls_of_accounts(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
+        """Yield (tenant, day, account, {class: count}) for each count from a time with several accounts."""
+        for names in batched(tenants, _CHUNK):
+            with self._client.pipeline(transaction=False) as pipe:
+                for name in names:
+                    pipe.hgetall(keys.ledger_accounts(name))
+                ledgers = pipe.execute()
+            for name, ledger in zip(names, ledgers, strict=True):
+                for field, count in ledger.items():
+                    day, account, kind = field.split(" ")
+                    yield name, int(day), account, {kind: int(count)}
 
     def _usage_by_tag(self, tenants: Sequence[str], first: int, last: int, price_per_call: float) -> list[UsageRow]:
         """
@@ -157,18 +178,16 @@ class Ledger:
         times = Counter[tuple[str, str]]()
         for texts in self._tag_texts(tenants, first, last):
             times.update(texts.items())
-        sums = dict[str, list[int]]()
+        sums, by_account = dict[str, Counter[str]](), dict[str, Counter[str]]()
         for (tag, text), number in times.items():
-            counts = sums.setdefault(tag, [0] * len(CLASSES))
-            for place, count in enumerate(text.split()):
-                counts[place] += number * int(count)
-        return [
-            UsageRow(tag, useful, repeated, wasted, unknown, 0, round(sum(sums[tag]) * price_per_call, 6))
-            for tag, (useful, repeated, wasted, unknown) in sorted(sums.items())
-        ]
+            counts, calls = tag_counts(text)
+            sums.setdefault(tag, Counter()).update({kind: number * count for kind, count in counts.items()})
+            by_account.setdefault(tag, Counter()).update({name: number * count for name, count in calls.items()})
+        prices = call_prices(self._client, {name for calls in by_account.values() for name in calls}, price_per_call)
+        return [_row(tag, counts, prices.amount(by_account[tag], counts)) for tag, counts in sorted(sums.items())]
 
     def _tag_texts(self, tenants: Sequence[str], first: int, last: int) -> Iterator[dict[str, str]]:
-        """Yield {tag: counts as text, in the order of `CLASSES`} for each tenant and day."""
+        """Yield {tag: text for `tag_counts`} for each tenant and day."""
         # Older hashes have expired, and `first` may lie decades back.
         days = range(max(first, day_number(_today()) - TAGS_KEPT_DAYS), min(last, day_number(_today())) + 1)
         for names in batched([keys.ledger_tags(name, day) for name in tenants for day in days], _CHUNK):
@@ -178,9 +197,49 @@ class Ledger:
                 yield from pipe.execute()
 
 
-def _account_of(key: str) -> str:
-    """Return the account in the key of a row: the key is an account, or a day and an account."""
-    return key.rpartition(" ")[2]
+def tag_counts(text: str) -> tuple[dict[str, int], dict[str, int]]:
+    """
+    Return the counts in a row of the ledger by tag: {class: calls}, and {account: calls} of the calls that were made
+    with several accounts.
+    """
+    words = text.split()
+    accounts = (word.rpartition(":") for word in words[len(CLASSES) :])
+    return (
+        dict(zip(CLASSES, map(int, words[: len(CLASSES)]), strict=True)),
+        {name: int(count) for name, _, count in accounts},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CallPrices:
+    """The price of a call: `by_account` for calls with several accounts, `default` for calls of a time with one."""
+
+    default: float
+    by_account: Mapping[str, float]
+    other: float
+
+    def amount(self, calls: Mapping[str, int], counts: Mapping[str, int]) -> float:
+        """
+        Return the cost of the calls in `counts`, by class. `calls` has the number of those that were made with several
+        accounts, by account.
+        """
+        rest = sum(counts.get(name, 0) for name in CLASSES) - sum(calls.values())
+        of_accounts = sum(count * self.by_account.get(name, self.other) for name, count in calls.items())
+        return round(of_accounts + rest * self.default, 6)
+
+
+def call_prices(client: Client, accounts: Iterable[str], price_per_call: float) -> CallPrices:
+    """Return the prices of these accounts. `price_per_call` is the price where no accounts file has named one."""
+    default = client.hget(keys.account_gate(DEFAULT_ACCOUNT), "price")
+    return CallPrices(
+        price_per_call if default is None else float(default), prices_of(client, accounts), price_per_call
+    )
+
+
+def highest_price(client: Client, price_per_call: float) -> float:
+    """Return the price of a call at the dearest account. Without an accounts file it is `price_per_call`."""
+    accounts = (client.hget(keys.account_gate(DEFAULT_ACCOUNT), "accounts") or "").split()
+    return max(prices_of(client, accounts).values(), default=price_per_call)
 
 
 def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:
@@ -190,6 +249,8 @@ def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:
     An account that no file names any more has its last price. Other accounts are left out.
     """
     names = list(accounts)
+    if not names:
+        return {}
     with client.pipeline(transaction=False) as pipe:
         for name in names:
             pipe.hget(keys.account_gate(name), "price").hget(keys.account_ledger(name), "price")
@@ -202,7 +263,5 @@ def _today() -> date:
     return datetime.now(UTC).date()
 
 
-def _row(key: str, counts: Counter[str], price_per_call: float) -> UsageRow:
-    by_class = {name: counts[name] for name in CLASSES}
-    amount = round(sum(by_class.values()) * price_per_call, 6)
-    return UsageRow(key, **by_class, reserved=counts["reserved"], amount=amount)
+def _row(key: str, counts: Counter[str], amount: float) -> UsageRow:
+    return UsageRow(key, **{name: counts[name] for name in CLASSES}, reserved=counts["reserved"], amount=amount)

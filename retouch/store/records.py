@@ -77,7 +77,8 @@ class Charge:
     """
     A POST that may have cost money. `kind` is the class of its answer, `""` while no answer is on record.
 
-    `account` is the account at which it was made.
+    `account` is the account at which it was made. `price` is what a call cost there at that time; None if there was
+    only one account, whose price is in the settings.
     """
 
     fence: int
@@ -85,6 +86,7 @@ class Charge:
     kind: str = ""
     answered_at: float | None = None
     account: str = DEFAULT_ACCOUNT
+    price: float | None = None
 
     @property
     def certain(self) -> bool:
@@ -106,6 +108,7 @@ def charges_from(raws: Sequence[Document]) -> list[Charge]:
             raw.get("class", ""),
             raw.get("answered_at"),
             raw.get("account", DEFAULT_ACCOUNT),
+            raw.get("price"),
         )
         for raw in raws
     ]

@@ -17,6 +17,7 @@ from tests.chaos.account_deaths import DEATHS, Death
 from tests.chaos.account_stage import AccountStage, account_stage, audit, key_of
 from tests.chaos.stack import environment_of
 from tests.gateway_process import Callers, running_gateway
+from tests.integration.console.conftest import Person
 from tests.process_watch import eventually, retouch
 from tests.store_access import store_access
 
@@ -174,7 +175,7 @@ def test_a_tenant_that_never_shares_waits_for_its_own(owned: AccountStage) -> No
 def test_keys_are_nowhere_but_in_their_files(stage: AccountStage) -> None:
     """No key of an account is in Redis, logs, metrics, pages, outputs of commands or process titles."""
     stage.simulators["b"].settings(keys=["sk-another-key"])
-    stage.wait_until_closed("b")
+    job, *_ = stage.wait_until_closed("b")
     client, environment = store_access(stage.queue).client, environment_of(stage.settings)
     with running_gateway(environment) as (url, gateway):
         callers = Callers(url, client)
@@ -189,6 +190,10 @@ def test_keys_are_nowhere_but_in_their_files(stage: AccountStage) -> None:
             "/docs",
         )
         pages = [ops.get(path).text for path in (*paths, "/openapi.json", "/problems/not-found")]
+        person = Person(url, ops.secret)
+        person.sign_in()
+        console = ("", "/accounts", "/accounts/b", f"/jobs/{job}", "/workers", "/audit")
+        pages += [person.text(f"/console{path}") for path in console]
         ran = [
             retouch(*words.split(), environment=environment)
             for words in ("accounts list", "accounts show b", "settings", "doctor --only accounts")
@@ -201,6 +206,7 @@ def test_keys_are_nowhere_but_in_their_files(stage: AccountStage) -> None:
             # The append-only file has each command that was ever sent, so messages that were taken are in it too.
             "redis": "".join(path.read_bytes().decode("latin-1") for path in (stage.folder / "valkey").rglob("*.aof")),
         }
+        person.browser.close()
         callers.close()
     assert all(len(text) > 100 for text in seen.values())
     written = [form for account in CAPS for form in forms_of(key_of(account))]

@@ -17,7 +17,7 @@ from retouch.store import history
 from retouch.store.answers import RawAnswer
 from retouch.store.audit import Actor
 from retouch.store.failing_receivers import FailingReceiver
-from retouch.store.ledger import By, UsageRow
+from retouch.store.ledger import By, UsageRow, highest_price
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.stats import Stats
@@ -49,6 +49,14 @@ class CommandContext:
             return self.transport.connections
         except OnlyOverRedis as error:
             raise UsageError(str(error)) from None
+
+    @property
+    def highest_price(self) -> float:
+        """The price of a call at the dearest account. Over a gateway it is the price in the settings of the command."""
+        try:
+            return highest_price(self.transport.connections.client, self.settings.price_per_call)
+        except OnlyOverRedis:
+            return self.settings.price_per_call
 
     def admission_settings(self, callback: str | None) -> Settings:
         """

@@ -16,7 +16,7 @@ from retouch.egress.fair_limiter import decoding_limiter
 from retouch.egress.webhook import TIMEOUT_S
 from retouch.settings import Settings
 from retouch.store.audit import AuditLog
-from retouch.store.ledger import Ledger
+from retouch.store.ledger import Ledger, highest_price
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
@@ -82,6 +82,12 @@ class Dependencies:
         if record is None or not may_see(key, record.spec.tenant):
             raise not_found("job")
         return record
+
+    @property
+    def highest_price(self) -> float:
+        """The price of a call at the dearest account, for the highest possible cost of calls that are not made yet."""
+        with clear_errors():
+            return highest_price(self.client, self.settings.price_per_call)
 
     def job_document(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
         """

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from retouch.outcomes import Fail
 from retouch.store import keys
+from retouch.store.lanes import Lanes
 from tests.command_line import typed
 from tests.lane_kit import LaneKit
 from tests.process_watch import eventually
@@ -171,3 +173,27 @@ def test_what_becomes_of_the_test(
 def test_usage_by_account_is_empty_without_charges() -> None:
     """Without charges, `usage --by account --json` prints an empty list."""
     assert typed("usage", "--by", "account", "--json").json == []
+
+
+def test_usage_has_the_prices_of_the_accounts(kit: LaneKit) -> None:
+    """`usage` has amounts without `RETOUCH_PRICE_PER_CALL`, and a note only if no account has a price."""
+    for tenant, amount, note in (("acme", "0.0", True), ("globex", "0.01", False)):
+        job = kit.new(tenant)
+        kit.enqueue(job)
+        claim = kit.claim(job.id)
+        assert kit.jobs.intend(claim) == "ok"
+        kit.jobs.settle(claim, Fail("outcome_unknown", "no answer came", retryable=True))
+        ended = typed("usage").out.splitlines()
+        [row] = [line for line in ended if line.startswith(tenant)]
+        assert row.split()[-1] == amount
+        assert any("no price is set" in line for line in ended) == note
+
+
+def test_an_account_that_the_file_lost_is_not_open(client: Any) -> None:
+    """An account that a newer file does not name is `removed` while a worker serves it, and open once named again."""
+    main, spare = account("main"), account("spare")
+    Lanes(client).open([main])
+    assert [line.split()[3] for line in typed("accounts", "list").out.splitlines()[1:]] == ["open", "removed"]
+    assert typed("accounts", "show", "spare", "--json").json["removed"] is True
+    Lanes(client).open([main, spare])
+    assert [line.split()[3] for line in typed("accounts", "list").out.splitlines()[1:]] == ["open", "open"]

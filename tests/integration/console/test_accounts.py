@@ -7,11 +7,13 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from retouch.outcomes import Fail
 from retouch.store import keys
 from retouch.store.audit import AuditLog
 from retouch_producer.gateway.console.routing import POLICY
 from tests.integration.console.conftest import People, words_of
 from tests.lane_kit import LaneKit
+from tests.process_watch import eventually
 from tests.store_accounts import account, close, open_accounts
 
 
@@ -141,3 +143,23 @@ def test_a_learnt_limit_is_drawn(people: People, client: Any) -> None:
     assert "3 changes since" in words_of(page)
     assert "Between 3 and 6, now 4." in words_of(page)
     assert "<polyline" not in ops.text("/console/accounts/main")
+
+
+def test_amounts_are_at_the_prices_of_accounts(people: People, client: Any, kit: LaneKit) -> None:
+    """
+    Without `RETOUCH_PRICE_PER_CALL`, the overview, the pages of tenants and of a job have the cost of the account that
+    was called. What a replay costs at most is at the price of the dearest account.
+    """
+    open_three(client)
+    job = kit.new("acme", tags={"team": "x"})
+    kit.enqueue(job)
+    claim = kit.claim(job.id)
+    assert (kit.jobs.intend(claim), claim.account) == ("ok", "main")
+    kit.jobs.answer(claim, "unknown", None)
+    kit.jobs.settle(claim, Fail("outcome_unknown", "no answer came", retryable=True))
+    staff = people("staff", "viewer")
+    assert eventually(lambda: "0.25 at most" in words_of(staff.text("/console")))  # its numbers are kept for a second
+    for path in ("/tenants", "/tenants/acme", f"/jobs/{job.id}"):
+        assert "0.25 at most" in words_of(staff.text(f"/console{path}")), path
+    assert "team=x" in staff.text("/console/tenants/acme")
+    assert "costs at most 2 calls · 0.50" in words_of(people("ops", "ops").text(f"/console/jobs/{job.id}"))

@@ -178,6 +178,11 @@ def test_usage_by_account(callers: Callers, ops: Api, kit: LaneKit) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d main", row["key"])
     assert (row["unknown"], row["amount"]) == (1, 0.01)
     assert callers("globex").get("/v1/usage?by=account").json()["data"] == []
+    [row] = ops.get("/v1/usage").json()["data"]
+    assert (row["key"], row["unknown"], row["amount"]) == ("acme", 1, 0.01)
+    assert ops.get(f"/v1/edits/{job}").json()["charges"] == {"certain": 0, "possible": 1, "amount": 0.01}
+    preview = ops.post("/v1/bulk", {"action": "replay", "query": "state:failed", "dry_run": True}).json()["preview"]
+    assert (preview["calls_most"], preview["amount_most"]) == (2, 0.08)
 
 
 def test_metrics_by_account(gateway_url: str, ops: Api, client: Any, kit: LaneKit) -> None:

@@ -162,3 +162,29 @@ def test_the_rate_of_an_account_bounds_it(kit: LaneKit) -> None:
     kit.open_accounts(account("slow", 50, rate_per_s=2.0), account("b", 3))
     several(kit, 30)
     assert Counter(accounts_of(kit)) == {"slow": 2, "b": 3}
+
+
+def test_one_account_uses_no_keys_of_accounts(kit: LaneKit, client: Any) -> None:
+    """
+    With one account, no script in the life of a job touches a key that is only for several accounts. With several, the
+    same test finds such keys.
+    """
+    kit.open(2, 0.0)
+    assert keys_of_accounts(kit, client) == set()
+    kit.open_accounts(account("default", 1), account("b", 1))
+    assert {"rt:edits:held_by_account", "rt:ledger:account:b"} < keys_of_accounts(kit, client)
+
+
+def keys_of_accounts(kit: LaneKit, client: Any) -> set[str]:
+    """Run two jobs, and return the keys for several accounts that commands of scripts name meanwhile."""
+    names = ("accounts", "edits:account", "edits:held_by", "edits:gate:", "ledger_accounts", "ledger:account:")
+    starts, words = tuple(f"rt:{name}" for name in (*names, "jobs_by_account")), set[str]()
+    with client.monitor() as monitor:
+        for job in several(kit, 2):
+            succeed(kit, post(kit, job.id))
+        client.echo("over")
+        while (command := str(monitor.next_command()["command"])) != "ECHO over":
+            # The text of a script, which is sent once, is no command.
+            words.update([] if command.startswith("SCRIPT LOAD") else command.split())
+    assert "rt:ledger:acme" in words
+    return {word for word in words if word.startswith(starts)}

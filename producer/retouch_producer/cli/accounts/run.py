@@ -40,14 +40,14 @@ def _row(one: AccountNumbers) -> tuple[object, ...]:
 
 def mode_text(one: AccountNumbers) -> str:
     """
-    Return the mode of an account as text: `open`, `paused` or `draining`.
+    Return the mode of an account as text: `open`, `paused`, `draining`, or `removed` once the file does not name it.
 
     If the endpoint closed the account, return `closed: CODE`, or `testing: CODE` while a test runs. CODE is the error
     code of the refusal.
     """
     if one.closed:
         return f"{'testing' if one.tested else 'closed'}: {one.closed}"
-    return one.mode or "open"
+    return one.mode or ("removed" if one.removed else "open")
 
 
 def _limit_text(one: AccountNumbers) -> str:

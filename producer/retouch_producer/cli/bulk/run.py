@@ -45,7 +45,7 @@ def act(
         if not no_wait:
             run = _followed(context, run)
         if as_json:
-            print(json.dumps(bulk_document(run, context.settings.price_per_call), indent=2))
+            print(json.dumps(bulk_document(run, context.highest_price), indent=2))
         else:
             print(f"{run.id}  {run.state}: {outcomes_text(run)}")
     return int(run.state == "aborted")
@@ -74,7 +74,7 @@ def _followed(context: CommandContext, run: BulkRun) -> BulkRun:
 
 def _print_preview(context: CommandContext, action: str, preview: Preview, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(preview_document(preview, context.settings.price_per_call), indent=2))
+        print(json.dumps(preview_document(preview, context.highest_price), indent=2))
         return
     print(f"{action} would act on {preview_text(action, preview)}; nothing was changed")
 
@@ -98,7 +98,7 @@ def list_runs(limit: int, *, as_json: bool) -> None:
     """Print up to `limit` runs, newest first, as a table or as a JSON array."""
     with open_context() as context:
         runs = run_sync(context.transport.bulk.page(limit))
-        price = context.settings.price_per_call
+        price = context.highest_price
     if as_json:
         print(json.dumps([bulk_document(run, price) for run in runs], indent=2))
         return
@@ -116,7 +116,7 @@ def show_run(run_id: str, *, as_json: bool) -> None:
     """Print one run, as text or as a JSON object."""
     with open_context() as context:
         run = run_sync(context.transport.bulk.find(run_id))
-        document = bulk_document(run, context.settings.price_per_call)
+        document = bulk_document(run, context.highest_price)
     if as_json:
         print(json.dumps(document, indent=2))
         return
@@ -133,6 +133,6 @@ def abort_run(run_id: str, *, as_json: bool) -> int:
     with open_context() as context:
         outcome = run_sync(context.transport.bulk.abort(run_id))
         run = run_sync(context.transport.bulk.find(run_id))
-        document = bulk_document(run, context.settings.price_per_call)
+        document = bulk_document(run, context.highest_price)
     print(json.dumps(document, indent=2) if as_json else f"{run.id}  {outcome}: {outcomes_text(run)}")
     return int(outcome != "aborted")

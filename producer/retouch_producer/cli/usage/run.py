@@ -50,5 +50,7 @@ def show_usage(by: str, tenant: str | None, since: str | None, *, as_json: bool)
     print_table(
         (by, *_HEAD), [(row.key, *(getattr(row, name) for name in _HEAD)) for row in rows], "no calls on record"
     )
-    if any(row.useful + row.repeated + row.wasted + row.unknown and not row.amount for row in rows):
-        print("amounts are 0: RETOUCH_PRICE_PER_CALL is not set")
+    if any(row.useful + row.repeated + row.wasted + row.unknown for row in rows) and not any(
+        row.amount for row in rows
+    ):
+        print("amounts are 0: no price is set; it is RETOUCH_PRICE_PER_CALL, or price_per_call in the accounts file")

@@ -66,12 +66,14 @@ class AccountRow:
     @property
     def state(self) -> str:
         """
-        Return the state in one word: `open`, `paused`, `draining`, `closed`, `testing` or `unserved`.
+        Return the state in one word: `open`, `paused`, `draining`, `closed`, `testing`, `removed` or `unserved`.
 
         `unserved` means that no living worker has the account's key.
         """
         if self.numbers.closed:
             return "testing" if self.numbers.tested else "closed"
+        if self.numbers.removed and not self.numbers.mode:
+            return "removed"
         return self.numbers.mode or ("open" if self.numbers.served else "unserved")
 
     @property

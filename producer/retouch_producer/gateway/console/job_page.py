@@ -68,6 +68,7 @@ def show_job(
     record = dependencies.record(job_id, visitor.key)
     price = dependencies.settings.price_per_call
     with clear_errors():
+        price_at_most = dependencies.highest_price
         deliveries = dependencies.connections.deliveries.of_job(job_id)[:DELIVERIES_MOST]
         steps = steps_of(record, dependencies.connections.jobs.timeline(job_id), deliveries)
         wait = wait_of(record, dependencies.connections)
@@ -90,7 +91,7 @@ def show_job(
         charges=charge_summary(record.charges, price),
         max_charges=record.spec.policy.get("max_charges") or dependencies.settings.max_charges,
         max_attempts=record.spec.policy.get("max_attempts") or dependencies.settings.max_attempts,
-        price=price,
+        price=price_at_most,
         raw=_raw_answer(raw, record) if raw else None,
         done=request.query_params.get("done", ""),
     )

@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from retouch.batches import batched
 from retouch.store import keys
-from retouch.store.ledger import CLASSES, DAY_S, day_of
+from retouch.store.ledger import CLASSES, DAY_S, call_prices, day_of, tag_counts
 from retouch.store.redis_commands import Client
 
 _CHUNK = 200
@@ -76,6 +76,30 @@ def spent_today(client: Client, tenants: Sequence[str]) -> Spent:
     return Spent(**sums)
 
 
+def amount_at_most(
+    client: Client, tenants: Sequence[str], spent: Spent, price_per_call: float, *, days: int = 1
+) -> float:
+    """
+    Return the cost of `spent`, the calls of these tenants on the latest days (UTC): each at the price of its account.
+    """
+    accounts, calls = sorted(client.smembers(keys.ACCOUNTS)), Counter[str]()
+    today = day_of(time.time())
+    wanted = [
+        (account, f"{day} {account} {kind}")
+        for day in range(today - days + 1, today + 1)
+        for account in accounts
+        for kind in CLASSES
+    ]
+    for names in batched(tenants, _CHUNK) if wanted else ():
+        with client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.hmget(keys.ledger_accounts(name), *(field for _, field in wanted))
+            for counts in pipe.execute():
+                for (account, _), count in zip(wanted, counts, strict=True):
+                    calls[account] += int(count or 0)
+    return call_prices(client, accounts, price_per_call).amount(calls, asdict(spent))
+
+
 def spent_by_day(client: Client, tenant: str, days: int) -> list[SpentOn]:
     """Return the calls of one tenant on each of the latest days (UTC), the oldest first."""
     today = day_of(time.time())
@@ -97,7 +121,7 @@ def spent_by_tag(client: Client, tenant: str, days: int, most: int) -> list[Spen
     """
     sums = dict[str, Counter[str]]()
     for tag, counts in _tags(client, tenant, days):
-        sums.setdefault(tag, Counter()).update(dict(zip(CLASSES, map(int, counts.split()), strict=True)))
+        sums.setdefault(tag, Counter()).update(tag_counts(counts)[0])
     found = [SpentOn(tag, Spent(**counts)) for tag, counts in sums.items()]
     return sorted(found, key=lambda row: (-row.spent.total, row.name))[:most]
 

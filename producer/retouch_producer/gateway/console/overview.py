@@ -20,7 +20,7 @@ from retouch.store.worker_presence import WorkerPresence, worker_presence
 from retouch_producer.findings import Finding
 from retouch_producer.findings.lanes import lane_findings
 from retouch_producer.gateway.console.changes import record_change
-from retouch_producer.gateway.console.money import Spent, spent_today
+from retouch_producer.gateway.console.money import Spent, amount_at_most, spent_today
 from retouch_producer.gateway.console.plots import RANGES, Plots, RangeName, read_plots
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
@@ -45,6 +45,7 @@ class Overview:
     deliveries: list[DeliveryRecord]
     latest: list[JobRecord]
     spent: Spent
+    amount: float
     findings: list[Finding]
     workers: WorkerPresence
 
@@ -73,7 +74,6 @@ def show_overview(
         "overview.html",
         visitor,
         overview=overview,
-        price=price,
         plots=plots,
         ranges=RANGES,
         span=span,
@@ -100,12 +100,14 @@ def switch_lane(
 def _read(dependencies: Dependencies, visitor: Visitor) -> Overview:
     tenants = [visitor.tenant] if visitor.tenant else dependencies.connections.jobs.tenants()
     query = JobQuery((visitor.tenant,) if visitor.tenant else (), states=("succeeded",))
+    spent, price = spent_today(dependencies.client, tenants), dependencies.settings.price_per_call
     return Overview(
         lanes={lane: _numbers(dependencies, lane, visitor.tenant) for lane in LANES},
         jobs=_jobs_in_slots(dependencies, visitor.tenant),
         deliveries=[] if visitor.tenant else _deliveries_in_slots(dependencies),
         latest=JobSearch(dependencies.connections.jobs).page(query, LATEST_MOST).records,
-        spent=spent_today(dependencies.client, tenants),
+        spent=spent,
+        amount=amount_at_most(dependencies.client, tenants, spent, price),
         findings=lane_findings(dependencies.client, visitor.tenant),
         workers=worker_presence(dependencies.client),
     )

@@ -185,7 +185,7 @@ def _calls(periods: Sequence[Period], total: StatsRow, price: float) -> Plot:
         )
         for use in CLASSES
     )
-    note = f"{total.cost.amount:,.2f} at most" if price else ""
+    note = f"{total.cost.amount:,.2f} at most" if price or total.cost.amount else ""
     return Plot("calls", "Calls by use", "count", count(sum(getattr(total.cost, use) for use in CLASSES)), note, series)
 
 

@@ -15,7 +15,14 @@ from retouch.store.lanes import LEAST_WEIGHT, MOST_WEIGHT
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import Tenant
 from retouch_producer.gateway.console.changes import record_change
-from retouch_producer.gateway.console.money import Spent, spent_by_day, spent_by_tag, spent_today, total_of
+from retouch_producer.gateway.console.money import (
+    Spent,
+    amount_at_most,
+    spent_by_day,
+    spent_by_tag,
+    spent_today,
+    total_of,
+)
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
@@ -59,10 +66,12 @@ def show_tenants(request: Request, visitor: SignedIn, dependencies: Injected, af
         shown = names[start : start + ROWS]
         rows = [_row(dependencies, name, waiting.get(name, 0)) for name in shown]
         today = spent_today(dependencies.client, names)
+        amount = amount_at_most(dependencies.client, names, today, dependencies.settings.price_per_call)
     following = f"/console/tenants?after={shown[-1]}" if names[start + ROWS :] else ""
-    price = dependencies.settings.price_per_call
     first = "/console/tenants" if after else ""
-    return page(request, "tenants.html", visitor, rows=rows, today=today, price=price, following=following, first=first)
+    return page(
+        request, "tenants.html", visitor, rows=rows, today=today, amount=amount, following=following, first=first
+    )
 
 
 def _row(dependencies: Dependencies, name: str, waiting: int) -> TenantRow:
@@ -78,6 +87,8 @@ def show_tenant(request: Request, tenant: str, visitor: SignedIn, dependencies: 
         lane = dependencies.connections.lanes.numbers_of("edits", tenant)
         row = _row(dependencies, tenant, lane.waiting)
         days = spent_by_day(dependencies.client, tenant, DAYS)
+        total, price = total_of(day.spent for day in days), dependencies.settings.price_per_call
+        amount = amount_at_most(dependencies.client, [tenant], total, price, days=DAYS)
         tags = spent_by_tag(dependencies.client, tenant, TAG_DAYS, TAGS_MOST)
         ended = ended_jobs(dependencies.connections.blocking_client, tenant)
     return page(
@@ -90,8 +101,8 @@ def show_tenant(request: Request, tenant: str, visitor: SignedIn, dependencies: 
         days=days,
         plot=[[day.name, *(number for _, number, _, _ in day.spent.parts)] for day in days],
         tags=tags,
-        total=total_of(day.spent for day in days),
-        price=dependencies.settings.price_per_call,
+        total=total,
+        amount=amount,
         shown_days=[day for day in reversed(days) if day.spent.total],
     )
 

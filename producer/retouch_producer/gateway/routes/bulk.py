@@ -72,7 +72,7 @@ def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, dependencies: Dependen
         time.time(),
         lambda query: query_in_scope(key, query, wanted.tenant),
     )
-    bulk, price = dependencies.connections.bulk, dependencies.settings.price_per_call
+    bulk, price = dependencies.connections.bulk, dependencies.highest_price
     with clear_errors():
         if wanted.dry_run:
             preview = preview_document(bulk.preview(request), price)
@@ -82,12 +82,12 @@ def _start(wanted: bulk_schemas.BulkRequest, key: ApiKey, dependencies: Dependen
         except QueueFull as error:
             detail = "the tenant has five open bulk runs; nothing was begun"
             raise ProblemError("too-many-at-once", detail, retry_after_s=error.retry_after_s) from None
-    return JSONResponse(_document(run, dependencies), 202, {"Location": f"/v1/bulk/{run.id}"})
+    return JSONResponse(_document(run, price), 202, {"Location": f"/v1/bulk/{run.id}"})
 
 
-def _document(run: BulkRun, dependencies: Dependencies) -> Document:
+def _document(run: BulkRun, price_at_most: float) -> Document:
     own = f"/v1/bulk/{run.id}"
-    return {**bulk_document(run, dependencies.settings.price_per_call), "links": {"self": own, "abort": f"{own}/abort"}}
+    return {**bulk_document(run, price_at_most), "links": {"self": own, "abort": f"{own}/abort"}}
 
 
 def _known(dependencies: Dependencies, run_id: str, key: ApiKey) -> BulkRun:
@@ -107,17 +107,17 @@ def list_bulk(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> JSONResponse:
     """List bulk runs, newest first."""
-    wanted = scope(key, tenant)
+    wanted, price = scope(key, tenant), dependencies.highest_price
     with clear_errors():
         return JSONResponse(
-            {"data": [_document(run, dependencies) for run in dependencies.connections.bulk.store.page(wanted, limit)]}
+            {"data": [_document(run, price) for run in dependencies.connections.bulk.store.page(wanted, limit)]}
         )
 
 
 @router.get("/{run_id}", operation_id="read_bulk", response_model=bulk_schemas.BulkRun, responses=_READ)
 def read_bulk(run_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return one run, with its progress and the outcomes so far."""
-    return JSONResponse(_document(_known(dependencies, run_id, key), dependencies))
+    return JSONResponse(_document(_known(dependencies, run_id, key), dependencies.highest_price))
 
 
 @router.post("/{run_id}/abort", operation_id="abort_bulk", response_model=bulk_schemas.BulkAborted, responses=_READ)
@@ -128,4 +128,5 @@ def abort_bulk(run_id: str, key: Caller, dependencies: Injected) -> JSONResponse
         outcome = dependencies.connections.bulk.store.abort(run.id, actor_of(key))
     if outcome == "unknown":
         raise not_found("bulk run")
-    return JSONResponse({"outcome": outcome, "run": _document(_known(dependencies, run_id, key), dependencies)})
+    run = _known(dependencies, run_id, key)
+    return JSONResponse({"outcome": outcome, "run": _document(run, dependencies.highest_price)})

@@ -25,8 +25,8 @@ class Account(Schema):
     `held` of the `limit` slots are taken. `learns` is true if the limit is learnt. `binding` says why the account gets
     no jobs now, or is `none`. `mode` is null if the account is neither paused nor draining. `closed` is null, or the
     code of the answer that closed the account. `tested` is true while one job tests whether a closed account is open
-    again. `workers` counts the workers that have the key of the account. `calls_today` counts the POSTs of this UTC
-    day, without the free ones.
+    again. `workers` counts the workers that have the key of the account. `removed` is true once the accounts file does
+    not name the account. `calls_today` counts the POSTs of this UTC day, without the free ones.
     """
 
     id: str
@@ -38,6 +38,7 @@ class Account(Schema):
     learns: bool
     held: int
     served: bool
+    removed: bool
     workers: int
     closed: str | None
     closed_at: Instant | None

@@ -20,6 +20,12 @@ function account_books.count_call(account, intent_at, by)
   redis.call('EXPIRE', name, CALLS_LIFE_S)
 end
 
+-- Count a new call; return what it costs, or false if the gate has no price.
+function account_books.begin_call(account, gate, now)
+  account_books.count_call(account, now, 1)
+  return redis.call('HGET', gate, 'price')
+end
+
 -- The calls of all accounts today, by account.
 function account_books.calls_today()
   local flat, calls = redis.call('HGETALL', calls_key(clock.today())), {}
@@ -64,12 +70,22 @@ local function sums_of(job, charges, has_image)
   return sums
 end
 
+-- Return the charges of a job that are in the ledger already: "account class" → count. `before` has them by class:
+-- those of a time with one account are of `default`.
+local function booked_before(own, before)
+  local booked = redis.call('HGET', own, 'booked_by_account')
+  if booked then return cjson.decode(booked) end
+  local sums = {}
+  for class, count in pairs(before) do sums[gates.DEFAULT .. ' ' .. class] = count end
+  return sums
+end
+
 -- Write the charges of a job that is over into the ledger of accounts, as ledger.lua does by tenant. Charges that are
--- already there are not written again.
-function account_books.book(job, tenant, charges, has_image)
+-- already there are not written again. Return what has changed, as a list of { account, class, by }.
+function account_books.book(job, tenant, charges, has_image, before)
   local own = keys.state('edits', job)
-  local booked = cjson.decode(redis.call('HGET', own, 'booked_by_account') or '{}')
-  local sums, day = sums_of(job, charges, has_image), clock.today()
+  local booked = booked_before(own, before)
+  local sums, day, changes = sums_of(job, charges, has_image), clock.today(), {}
   for name in pairs(booked) do sums[name] = sums[name] or 0 end
   for name, count in pairs(sums) do
     local account, class = string.match(name, '^(%S+) (%S+)$')
@@ -77,9 +93,11 @@ function account_books.book(job, tenant, charges, has_image)
     if by ~= 0 then
       redis.call('HINCRBY', 'rt:ledger:account:' .. account, day .. ' ' .. class, by)
       redis.call('HINCRBY', 'rt:ledger_accounts:' .. tenant, day .. ' ' .. name, by)
+      changes[#changes + 1] = { account = account, class = class, by = by }
     end
   end
   redis.call('HSET', own, 'booked_by_account', cjson.encode(sums))
+  return changes
 end
 
 return account_books

@@ -1,5 +1,5 @@
 -- The record of a job's charges: for each POST the number of its lease, the instant of its intent, the class of its
--- answer, and, with several accounts, its account. Keys: rt:edits:state:{job}.
+-- answer, and, with several accounts, its account and what a call cost there. Keys: rt:edits:state:{job}.
 
 local clock = require('clock')
 local keys = require('keys')
@@ -46,9 +46,11 @@ function charge_record.is_intended(charges, fence)
   return last and last.fence == tonumber(fence)
 end
 
-function charge_record.add_intent(job, charges, fence, account, now)
+-- `account` and `price` are nil or false with only one account, whose price is in the settings.
+function charge_record.add_intent(job, charges, fence, account, price, now)
   local intent_at = tonumber(clock.instant(now))
-  charges[#charges + 1] = { fence = tonumber(fence), intent_at = intent_at, account = account or nil }
+  charges[#charges + 1] = { fence = tonumber(fence), intent_at = intent_at, account = account or nil,
+    price = price and tonumber(price) or nil }
   save(job, charges, '')
 end
 

@@ -30,8 +30,8 @@ local why_not = breaker.why_not(gate, job) or account and account_books().why_no
 if why_not then return why_not end
 if not budgets.spend(job, tenant) then return 'budget_spent' end
 local now = clock.now()
-if account then account_books().count_call(account, now, 1) end
-charge_record.add_intent(job, charges, fence, account, now)
+local price = account and account_books().begin_call(account, gate, now)
+charge_record.add_intent(job, charges, fence, account, price, now)
 history.count('calls', account, tenant, 1, now)
 redis.call('HINCRBY', own, 'attempt', 1)
 return 'ok'

@@ -100,6 +100,7 @@ end
 -- There is only one account again: what had closed or paused it among several does not count any more.
 if redis.call('HDEL', lane_gate, 'accounts') == 1 then
   write_owners({})
+  redis.call('HDEL', lane_gate, 'price', 'removed')  -- from here on the price is that of the settings
   if redis.call('HDEL', lane_gate, 'closed', 'closed_at', 'mode') > 0 then
     redis.call('HDEL', lane_gate, 'down', 'open_until', 'open_s', 'probing')
   end
