@@ -144,15 +144,6 @@
     }
   });
 
-  // A canvas does not know the theme: the colour of a token is that which an element would have.
-  function colour(name) {
-    const root = document.documentElement;
-    root.style.color = `var(${name})`;
-    const found = getComputedStyle(root).color;
-    root.style.color = "";
-    return found;
-  }
-
   // Calls by day: the table beside it says the same in numbers.
   function plot(box) {
     if (box.dataset.ready || !window.uPlot) return;
@@ -161,10 +152,10 @@
     const names = ["useful", "repeated", "wasted", "unknown"];
     const days = rows.map((row) => Date.parse(row[0]) / 1000);
     const sums = names.map((_, part) => rows.map((row) => row.slice(1, part + 2).reduce((sum, one) => sum + one, 0)));
-    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
+    const axis = { stroke: tokenColour("--quiet"), grid: { stroke: tokenColour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
     const bars = uPlot.paths.bars({ size: [0.7, 28] });
     // The highest sum is drawn first, so that each part covers what lies below it.
-    const series = [...names].reverse().map((name) => ({ label: name, fill: colour(`--use-${name}`), width: 0, paths: bars, points: { show: false } }));
+    const series = [...names].reverse().map((name) => ({ label: name, fill: tokenColour(`--use-${name}`), width: 0, paths: bars, points: { show: false } }));
     const options = {
       width: box.clientWidth, height: 180, series: [{}, ...series], legend: { show: false }, cursor: { show: false },
       scales: { x: { time: true }, y: { range: (_, least, most) => [0, Math.max(4, most * 1.1)] } },
