@@ -9,7 +9,7 @@ from retouch.events import Link, charge_summary, iso, result_objects
 from retouch.store.accounts import AccountNumbers
 from retouch.store.answers import RawAnswer
 from retouch.store.audit import AuditLine
-from retouch.store.bulk import BulkRun, Preview
+from retouch.store.bulk import BulkRun
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -117,12 +117,7 @@ def failure_document(failing: FailingReceiver) -> Document:
     return {**asdict(failing), "reason": failing.reason, **instants}
 
 
-def preview_document(preview: Preview, price_per_call: float) -> Document:
-    """Return the preview of a bulk run as a JSON object, with the highest possible cost of its calls."""
-    return {**asdict(preview), "amount_most": round(preview.calls_most * price_per_call, 6)}
-
-
-def bulk_document(run: BulkRun, price_per_call: float) -> Document:
+def bulk_document(run: BulkRun) -> Document:
     """Return a bulk run as a JSON object."""
     return {
         "id": run.id,
@@ -133,7 +128,7 @@ def bulk_document(run: BulkRun, price_per_call: float) -> Document:
         "priority": run.request.priority or None,
         "dead": run.request.dead,
         "by": asdict(run.actor),
-        "preview": preview_document(run.preview, price_per_call),
+        "preview": asdict(run.preview),
         "created_at": iso(run.created_at),
         "started_at": _instant(run.started_at),
         "finished_at": _instant(run.finished_at),

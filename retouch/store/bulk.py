@@ -43,15 +43,17 @@ class Preview:
     """
     The number of jobs on which a run would act, and what that may cost.
 
-    `deliveries` is the number of deliveries that `redeliver` would send again, 0 for other actions. The next two are
+    `deliveries` is the number of deliveries that `redeliver` would send again, 0 for other actions. The next three are
     for `replay`: `resume_free` is the number of jobs whose answer is paid for already; `calls_most` is how many calls
-    all other jobs may make together. `is_complete` is False if counting stopped at 100,000 jobs.
+    all other jobs may make together, and `amount_most` what these cost at most. `is_complete` is False if counting
+    stopped at 100,000 jobs or after 10 s.
     """
 
     jobs: int = 0
     deliveries: int = 0
     resume_free: int = 0
     calls_most: int = 0
+    amount_most: float = 0.0
     is_complete: bool = True
 
 

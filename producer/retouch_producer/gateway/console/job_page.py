@@ -10,6 +10,7 @@ from fastapi import Depends, Request, Response
 
 from retouch.events import charge_summary
 from retouch.states import JobState
+from retouch.store.accounts import highest_price
 from retouch.store.answers import RawAnswer
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.input_runs import other_runs
@@ -34,12 +35,13 @@ router = console_router()
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
     """
-    The cost of a replay: at most `at_most` POSTs.
+    The cost of a replay: at most `at_most` POSTs, each of which costs at most `price`.
 
     If `is_free` is true, the paid answer on record still leads to the image, and no POST is needed.
     """
 
     at_most: int
+    price: float
     is_free: bool
 
 
@@ -70,6 +72,7 @@ def show_job(
         wait = wait_of(record, dependencies.connections)
         raw = dependencies.connections.jobs.raw_answer(job_id)
         runs = other_runs(dependencies.connections.jobs, record, RUNS_MOST)
+        replay_cost = _replay_cost(record, dependencies) if record.state in REPLAYABLE else None
     return page(
         request,
         "job.html",
@@ -83,7 +86,7 @@ def show_job(
         steps=steps,
         wait=wait,
         is_final=JobState(record.state).is_final,
-        replay=_replay_cost(record, dependencies) if record.state in REPLAYABLE else None,
+        replay=replay_cost,
         charges=charge_summary(record.charges, price),
         max_charges=record.spec.policy.get("max_charges") or dependencies.settings.max_charges,
         max_attempts=record.spec.policy.get("max_attempts") or dependencies.settings.max_attempts,
@@ -108,7 +111,8 @@ def _by_receiver(deliveries: list[DeliveryRecord]) -> list[DeliveryRecord]:
 
 def _replay_cost(record: JobRecord, dependencies: Dependencies) -> ReplayCost:
     most = record.spec.policy.get("max_charges") or dependencies.settings.max_charges
-    return ReplayCost(int(most), record.resumable)
+    price = highest_price(dependencies.client, [record.spec.tenant], dependencies.settings.price_per_call)
+    return ReplayCost(int(most), price, record.resumable)
 
 
 @router.post("/jobs/{job_id}/cancel")
