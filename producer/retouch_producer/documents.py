@@ -47,6 +47,7 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "resumable": record.resumable,
         "account": record.account,
         "account_reason": record.account_reason or None,
+        "worker": record.worker or None,
         "charges": charge_summary(record.charges, price_per_call),
         "charge_log": [charge_document(charge) for charge in record.charges],
         "receivers": list(spec.receivers),

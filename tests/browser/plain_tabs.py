@@ -42,9 +42,9 @@ class PlainWindow:
         """Call `heard` with each message of a tab."""
         self._session.on("Target.receivedMessageFromTarget", heard)
 
-    def wait(self) -> None:
-        """Let messages arrive for a moment."""
-        self._like.wait_for_timeout(20)
+    def wait(self, seconds: float = 0.02) -> None:
+        """Let time pass, and messages arrive."""
+        self._like.wait_for_timeout(seconds * 1_000)
 
     def close(self) -> None:
         """Close the window with its tabs."""

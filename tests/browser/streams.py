@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -86,7 +85,7 @@ def test_a_hidden_tab_rests(window: PlainWindow, site: Site) -> None:
     assert streams(site, 0)
     asked = tab.requests
     site.ops.post(f"/v1/edits/{site.edit('it came while nobody looked')}/cancel")
-    time.sleep(6.0)  # regular updates are 5 s apart
+    window.wait(6.0)  # regular updates are 5 s apart
     assert (tab.requests, tab.has("it came while nobody looked")) == (asked, False)
     tab.show()
     assert wait_until(lambda: tab.has("it came while nobody looked"), within_s=4.0)

@@ -62,6 +62,8 @@ def _lines(document: Document) -> list[str]:
         lines.append(f"error     {document['error']['code']}: {document['error']['message']}")
     if document["cancelled"]:
         lines.append(f"cancelled {document['cancelled'].replace('_', ' ')}")
+    if document["worker"]:
+        lines.append(f"worker    {document['worker']}")
     if document["account_reason"]:
         lines.append(f"account   {document['account']}, {document['account_reason']}")
     lines.append(f"charges   {charges_line(document['charges'])}")
