@@ -144,6 +144,19 @@
     }
   });
 
+  // R asks what it would cost to redo the job that has the focus; nothing is changed before that page is confirmed.
+  document.addEventListener("keydown", (event) => {
+    const preview = event.target.dataset?.redo;
+    if (preview && event.key.toLowerCase() === "r" && !event.altKey && !event.ctrlKey && !event.metaKey) location.assign(preview);
+  });
+
+  // A list of suggestions completes a whole field, so each of them begins with the terms that are written already.
+  document.addEventListener("input", (event) => {
+    if (!event.target.matches("[data-terms]")) return;
+    const written = event.target.value.replace(/\S*$/, "");
+    for (const one of event.target.list.options) one.value = written + (one.dataset.term ??= one.value);
+  });
+
   // Calls by day: the table beside it says the same in numbers.
   function plot(box) {
     if (box.dataset.ready || !window.uPlot) return;

@@ -1,0 +1,53 @@
+"""What the list of jobs says beside its rows, and which worker has which job."""
+
+from __future__ import annotations
+
+import html
+import re
+
+from retouch.outcomes import Fail
+from tests.gateway_process import Callers
+from tests.integration.conftest import ParsedEdit
+from tests.integration.console.conftest import People, words_of
+from tests.integration.console.test_pages import failed_job
+from tests.lane_kit import LEASE_S, LaneKit
+
+
+def test_the_list_counts_and_suggests(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
+    """
+    Beside each state stands the number of its jobs that the visitor may see, unless the list is narrowed otherwise. The
+    suggestions are terms that find the jobs of the page; markup in a tag stays text.
+    """
+    failed_job(callers, kit, edit_body)
+    failed_job(callers, kit, edit_body, "globex")
+    kit.lanes.pause()
+    callers("acme").post("/v1/edits", edit_body(tags={"order": '17 "b"', "x": "<b>"}))
+    acme, ops = people("acme"), people("staff", "ops")
+    for person, address, failed in ((acme, "", 1), (ops, "", 2), (ops, "?tenant=globex", 1)):
+        words = words_of(person.text(f"/console/jobs{address}"))
+        assert f"failed {failed} cancelled" in words, address
+    assert "queued 1 running" in words_of(acme.text("/console/jobs"))
+    assert "failed cancelled" in words_of(acme.text("/console/jobs?q=since:1d"))
+    page = acme.text("/console/jobs")
+    terms = [html.unescape(term) for term in re.findall(r'<option value="([^"]+)"></option>', page)]
+    assert {"state:failed", "code:invalid_request", 'tag:"order=17 \\"b\\""', "tag:x=<b>", "since:1h"} <= set(terms)
+    assert not [term for term in terms if term.startswith("tenant:")]
+    assert "tenant:globex" in ops.text("/console/jobs")
+    for term in terms:
+        assert acme.get("/console/jobs", params={"q": term}).status_code == 200, term
+    assert "<b>" not in page
+
+
+def test_what_each_worker_does(people: People, kit: LaneKit) -> None:
+    """
+    The page of workers has the edits in flight of each process. The page of a job names the process that claimed it.
+    """
+    job = kit.new()
+    kit.enqueue(job)
+    kit.lanes.heartbeat(60.0, [], "host:7", 4, (), "host:7")
+    claim = kit.jobs.claim(job.id, LEASE_S, (), "host:7")
+    assert claim is not None
+    assert "host:7 1 4" in words_of(people("acme").text("/console/workers"))
+    assert "host:7 0 4" in words_of(people("globex").text("/console/workers"))
+    assert "worker host:7" in words_of(people("acme").text(f"/console/jobs/{job.id}"))
+    kit.jobs.settle(claim, Fail("spam_filter", "no", retryable=False))
