@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import html
 import re
+from typing import get_args
 
 from retouch.outcomes import Fail
+from retouch.store.accounts import AccountStore
+from retouch.store.queue_position import Binding
+from retouch_producer.gateway.console import job_wait
 from tests.gateway_process import Callers
 from tests.integration.conftest import ParsedEdit
 from tests.integration.console.conftest import People, words_of
 from tests.integration.console.test_pages import failed_job
-from tests.lane_kit import LEASE_S, LaneKit
+from tests.lane_kit import LEASE_S, LaneKit, account
 
 
 def test_the_list_counts_and_suggests(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
@@ -51,3 +55,18 @@ def test_what_each_worker_does(people: People, kit: LaneKit) -> None:
     assert "host:7 0 4" in words_of(people("globex").text("/console/workers"))
     assert "worker host:7" in words_of(people("acme").text(f"/console/jobs/{job.id}"))
     kit.jobs.settle(claim, Fail("spam_filter", "no", retryable=False))
+
+
+def test_every_limit_has_its_words() -> None:
+    """The page of a job that waits has words for each limit that may make it wait."""
+    assert sorted(job_wait._BINDING) == sorted(get_args(Binding))
+
+
+def test_a_job_waits_for_an_account(people: People, kit: LaneKit) -> None:
+    """While no account takes jobs, the page of a waiting job says so."""
+    kit.open_accounts(account("a"))
+    AccountStore(kit.client).pause("a")
+    job = kit.new()
+    kit.enqueue(job)
+    assert "No account of the endpoint takes it" in words_of(people("acme").text(f"/console/jobs/{job.id}"))
+    kit.jobs.cancel(job.id)

@@ -18,6 +18,7 @@ _BINDING: dict[Binding, str] = {
     "paused": "The lane is paused by hand. It starts when somebody resumes it.",
     "breaker": "The endpoint is down and the breaker is open. Jobs wait and lose no attempt.",
     "budget": "The calls of the tenant's day are spent or promised. It starts after midnight UTC.",
+    "account": "No account of the endpoint takes it: each is paused, draining, closed or served by no worker.",
     "backlog": "The tenant's backlog is full; this job is in it and keeps its place.",
     "tenant_in_flight": "The tenant has as many calls in flight as it may have.",
     "in_flight": "Every slot of the endpoint is taken.",
