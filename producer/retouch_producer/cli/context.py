@@ -27,6 +27,7 @@ from retouch.transport.interface import BlockingTransport, OnlyOverRedis
 from retouch_producer.cli.errors import NoStore, UsageError
 from retouch_producer.cli.input_image import InputImage
 from retouch_producer.documents import Document, job_document
+from retouch_producer.findings.job_wait import wait_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,17 @@ class CommandContext:
     def raw_answer(self, job: str) -> RawAnswer | None:
         """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
         return run_sync(self.transport.raw_answer(job))
+
+    def wait_of(self, record: JobRecord) -> Document | None:
+        """Return why a job waits, as a JSON object; None if it is over."""
+        if self.settings.gateway_url:
+            # Imported here: a command over Redis needs no HTTP.
+            from retouch.transport.gateway_transport import GatewayTransport
+
+            assert isinstance(self.transport, GatewayTransport)
+            return run_sync(self.transport.wait(record.id))
+        found = wait_of(record, self.connections)
+        return found.document if found else None
 
     def ended(self) -> dict[str, int]:
         """Return how many jobs have ever ended, by state."""

@@ -6,10 +6,13 @@ import html
 import re
 from typing import get_args
 
+import pytest
+
 from retouch.outcomes import Fail
 from retouch.store.accounts import AccountStore
 from retouch.store.queue_position import Binding
-from retouch_producer.gateway.console import job_wait
+from retouch_producer.findings import job_wait
+from tests.command_line import typed
 from tests.gateway_process import Callers
 from tests.integration.conftest import ParsedEdit
 from tests.integration.console.conftest import People, words_of
@@ -62,11 +65,25 @@ def test_every_limit_has_its_words() -> None:
     assert sorted(job_wait._BINDING) == sorted(get_args(Binding))
 
 
-def test_a_job_waits_for_an_account(people: People, kit: LaneKit) -> None:
-    """While no account takes jobs, the page of a waiting job says so."""
+def test_a_job_waits_for_an_account(
+    people: People, callers: Callers, kit: LaneKit, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While no account takes jobs, a waiting job says so: its page, its timeline over HTTP, and `retouch job`."""
     kit.open_accounts(account("a"))
     AccountStore(kit.client).pause("a")
     job = kit.new()
     kit.enqueue(job)
-    assert "No account of the endpoint takes it" in words_of(people("acme").text(f"/console/jobs/{job.id}"))
+    reason = "No account of the endpoint takes it"
+    assert reason in words_of(people("acme").text(f"/console/jobs/{job.id}"))
+    wait = callers("acme").get(f"/v1/edits/{job.id}/timeline").json()["wait"]
+    assert wait["reason"].startswith(reason)
+    assert (wait["binding"], wait["position"], wait["estimated_start_at"]) == ("account", 1, None)
+    monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)
+    over_redis = typed("job", job.id)
+    assert f"\nwaits     {reason}" in over_redis.out
+    assert "It is number 1 in line.\n" in over_redis.out
+    assert typed("job", job.id, "--json").json["wait"] == wait
+    monkeypatch.setenv("RETOUCH_GATEWAY_URL", callers.url)
+    monkeypatch.setenv("RETOUCH_API_KEY", callers("acme").secret)
+    assert typed("job", job.id, "--json").json["wait"] == wait
     kit.jobs.cancel(job.id)

@@ -16,9 +16,9 @@ from retouch.store.deliveries import DeliveryRecord
 from retouch.store.input_runs import other_runs
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
+from retouch_producer.findings.job_wait import wait_of
 from retouch_producer.gateway.console.changes import actor_of
 from retouch_producer.gateway.console.job_timeline import steps_of
-from retouch_producer.gateway.console.job_wait import wait_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
