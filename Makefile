@@ -62,7 +62,8 @@ image-test: $(STAMP) ## Start the image and docker-compose.yml in a real engine 
 	@$(BIN)/python -m pytest tests/containers/image_and_compose.py $(ARGS)
 
 .PHONY: browser-test
-browser-test: $(STAMP) ## Open every page of the console in Chromium (Debian: apt-get install chromium), see docs/console.md
+browser-test: $(STAMP) ## Open every page of the console in Chromium (Debian's package), see docs/console.md
+	@test -x /usr/bin/chromium || { [ "$$(id -u)" = 0 ] && apt-get install -qq --no-install-recommends chromium >/dev/null; }
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r browser.lock
 	@$(BIN)/python -m pytest tests/browser/pages.py tests/browser/actions.py tests/browser/live.py tests/browser/streams.py \
 		tests/browser/accounts_and_money.py $(ARGS)

@@ -47,7 +47,12 @@ class SharedConnections:
     def bulk(self) -> BulkService:
         """Return the service for bulk runs. It blocks, so a client on an event loop calls it in a thread."""
         settings = self.settings
-        return BulkService(self.blocking_client, retention_s=settings.retention_s, max_charges=settings.max_charges)
+        return BulkService(
+            self.blocking_client,
+            retention_s=settings.retention_s,
+            max_charges=settings.max_charges,
+            price_per_call=settings.price_per_call,
+        )
 
     @cached_property
     def audit(self) -> SharedAuditLog:

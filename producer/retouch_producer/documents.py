@@ -9,7 +9,7 @@ from retouch.events import Link, charge_summary, iso, result_objects
 from retouch.store.accounts import AccountNumbers
 from retouch.store.answers import RawAnswer
 from retouch.store.audit import AuditLine
-from retouch.store.bulk import BulkRun, Preview
+from retouch.store.bulk import BulkRun
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
@@ -47,6 +47,7 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "resumable": record.resumable,
         "account": record.account,
         "account_reason": record.account_reason or None,
+        "worker": record.worker or None,
         "charges": charge_summary(record.charges, price_per_call),
         "charge_log": [charge_document(charge) for charge in record.charges],
         "receivers": list(spec.receivers),
@@ -119,12 +120,7 @@ def failure_document(failing: FailingReceiver) -> Document:
     return {**asdict(failing), "reason": failing.reason, **instants}
 
 
-def preview_document(preview: Preview, price_per_call: float) -> Document:
-    """Return the preview of a bulk run as a JSON object, with the highest possible cost of its calls."""
-    return {**asdict(preview), "amount_most": round(preview.calls_most * price_per_call, 6)}
-
-
-def bulk_document(run: BulkRun, price_per_call: float) -> Document:
+def bulk_document(run: BulkRun) -> Document:
     """Return a bulk run as a JSON object."""
     return {
         "id": run.id,
@@ -135,7 +131,7 @@ def bulk_document(run: BulkRun, price_per_call: float) -> Document:
         "priority": run.request.priority or None,
         "dead": run.request.dead,
         "by": asdict(run.actor),
-        "preview": preview_document(run.preview, price_per_call),
+        "preview": asdict(run.preview),
         "created_at": iso(run.created_at),
         "started_at": _instant(run.started_at),
         "finished_at": _instant(run.finished_at),

@@ -13,7 +13,7 @@ from retouch.errors import RetouchError
 from retouch.store import keys
 from retouch.store.lanes import AUTO_START
 from retouch.store.ledger import CLASSES, day_of
-from retouch.store.redis_commands import AnyClient
+from retouch.store.redis_commands import AnyClient, Client
 from retouch.sync_async import reply, sync_async
 
 Mode = Literal["", "paused", "draining"]
@@ -111,6 +111,17 @@ def accounts_for(tenant: str, accounts: Sequence[AccountNumbers]) -> list[Accoun
     if any(account.shared_fallback == "never" for account in own):
         return own
     return [*own, *(account for account in accounts if not account.tenants)]
+
+
+def highest_price(client: Client, tenants: Sequence[str], usual: float) -> float:
+    """
+    Return the highest price that a call of these tenants' jobs may have; no tenants means all tenants.
+
+    `usual` is the price if there is no accounts file.
+    """
+    known = AccountStore(client).all()
+    found = [one for tenant in tenants for one in accounts_for(tenant, known)] if tenants else known
+    return max((account.price_per_call for account in found), default=usual)
 
 
 class AccountStore:

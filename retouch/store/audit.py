@@ -157,6 +157,16 @@ class SharedAuditLog:
         oldest = f"{int((time.time() - KEPT_S) * 1_000)}"
         await reply(self._client.xadd(keys.AUDIT, fields, minid=oldest, approximate=True))
 
+    @sync_async
+    async def record_move(self, actor: Actor, action: str, item: str, outcome: str) -> None:
+        """Write a line about one job or delivery, and whose it is, if `outcome` says that something was changed."""
+        if outcome not in CHANGES:
+            return
+        lane = "deliveries" if action.startswith("delivery.") else "edits"
+        spec = await reply(self._client.get(keys.spec(lane, item)))
+        tenant = json.loads(spec)["tenant"] if spec else ""
+        await self.record.awaited(actor, action, tenant, ids=[item], outcome=outcome)
+
     async def _has_room(self, key: str, fields: dict[str, str]) -> bool:
         """
         Count one more line for a producer's key; return whether the line may be written.

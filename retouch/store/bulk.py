@@ -43,16 +43,17 @@ class Preview:
     """
     The number of jobs on which a run would act, and the most calls that the run may cost.
 
-    `deliveries` is for the action `redeliver`: how many deliveries are sent again. Two fields are for `replay`:
-    `resume_free` is the number of jobs whose answer is paid for already, and `calls_most` is how many calls all other
-    jobs may make together. For other actions these fields are 0. `is_complete` is False if counting stopped at 100,000
-    jobs.
+    `deliveries` is for the action `redeliver`: how many deliveries are sent again. Three fields are for `replay`:
+    `resume_free` is the number of jobs whose answer is paid for already. `calls_most` is how many calls all other jobs
+    may make together, and `amount_most` is the highest cost of these calls. For other actions these fields are 0.
+    `is_complete` is False if counting stopped at 100,000 jobs or after 10 s.
     """
 
     jobs: int = 0
     deliveries: int = 0
     resume_free: int = 0
     calls_most: int = 0
+    amount_most: float = 0.0
     is_complete: bool = True
 
 

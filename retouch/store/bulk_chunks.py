@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 
+from retouch.batches import batched
 from retouch.query import JobQuery
-from retouch.states import DeliveryState, JobState
-from retouch.store import keys
+from retouch.states import JobState
 from retouch.store.bulk import BulkRequest, BulkRun, Preview
-from retouch.store.deliveries import DeliveryRecord, DeliveryStore
 from retouch.store.job_search import JobSearch
 from retouch.store.jobs import JobStore
 from retouch.store.pagination import IndexCursor
-from retouch.store.records import JobRecord
+from retouch.store.redis_commands import Script, Value
+from retouch.store.scripts import load
+from retouch.sync_async import iterate_sync
 
 CHUNK = 100
 """The most jobs that are read for one chunk."""
 PREVIEW_MOST = 100_000
 """A preview stops counting when it has this many jobs."""
-_PAGE = 500
+PREVIEW_MOST_S = 10.0
+"""A preview stops counting after this time, so that its answer arrives before a proxy gives up the request."""
+_PART = 100  # jobs that one script call counts, about 0.4 ms
+_PART_OF_DELIVERIES = 20  # jobs whose deliveries one script call reads: each may have many
 _APPLIES_TO: dict[str, tuple[str, ...]] = {
     "cancel": tuple(state for state in JobState if not state.is_final),
     "replay": (JobState.FAILED, JobState.CANCELLED),
@@ -32,70 +37,67 @@ _NO_STATE = "none"  # no job has this state
 class BulkChunks:
     """Reads the jobs of bulk runs. `max_charges` is the bound for jobs whose policy does not set one."""
 
-    def __init__(self, jobs: JobStore, deliveries: DeliveryStore, max_charges: int) -> None:
-        self._jobs, self._deliveries, self._max_charges = jobs, deliveries, max_charges
+    def __init__(self, jobs: JobStore, max_charges: int) -> None:
+        self._max_charges = max_charges
         self._search = JobSearch(jobs)
+        self._calls: Script[list[int]] = load(jobs.client, "bulk_calls")
+        self._deliveries: Script[list[str]] = load(jobs.client, "bulk_deliveries")
 
     def preview(self, request: BulkRequest) -> Preview:
         """
         Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+
+        The preview is not complete if counting stopped at 100,000 jobs or after 10 s.
         """
+        until = time.monotonic() + PREVIEW_MOST_S
         found = Preview()
-        for records in self._pages(changeable_jobs(request)):
-            free = sum(record.resumable for record in records) if request.action == "replay" else 0
-            calls = sum(self._calls_of(one) for one in records) if request.action == "replay" else 0
-            found = Preview(
-                jobs=found.jobs + len(records),
-                deliveries=found.deliveries + len(self._deliveries_of(records, request, float("inf"))),
-                resume_free=found.resume_free + free,
-                calls_most=found.calls_most + calls,
-            )
-            if found.jobs >= PREVIEW_MOST:
-                return replace(found, is_complete=False)
+        for ids in iterate_sync(self._search.every_id(changeable_jobs(request))):
+            for part in batched(ids, _PART):
+                found = self._with(found, part, request)
+                if found.jobs >= PREVIEW_MOST or time.monotonic() > until:
+                    return replace(found, is_complete=False)
         return found
 
-    def _calls_of(self, record: JobRecord) -> int:
-        """Return the most calls that a replay of a job may make: 0 if its answer is paid for."""
-        return 0 if record.resumable else int(record.spec.policy.get("max_charges") or self._max_charges)
-
-    def _pages(self, query: JobQuery) -> Iterator[list[JobRecord]]:
-        after: IndexCursor | None = None
-        while True:
-            page = self._search.page(query, _PAGE, after)
-            yield page.records
-            after = page.following
-            if after is None:
-                return
+    def _with(self, found: Preview, ids: Sequence[str], request: BulkRequest) -> Preview:
+        """Return a preview that counts these jobs too, except those that the action cannot change."""
+        wanted = _in_spaces(changeable_jobs(request).states)
+        calls = self._calls(args=[wanted, self._max_charges, *ids])
+        meant = [job for job, most in zip(ids, calls, strict=True) if most >= 0]
+        is_replay = request.action == "replay"
+        return Preview(
+            jobs=found.jobs + len(meant),
+            deliveries=found.deliveries + len(self._deliveries_of(meant, request)),
+            resume_free=found.resume_free + (calls.count(0) if is_replay else 0),
+            calls_most=found.calls_most + (sum(most for most in calls if most > 0) if is_replay else 0),
+        )
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
         """Return (number of jobs read, items of the next chunk, cursor of the chunk after it: None at the end)."""
         page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
+        ids = [record.id for record in page.records]
         if run.request.action == "redeliver":
-            return len(page.records), self._deliveries_of(page.records, run.request, run.created_at), page.following
-        return len(page.records), [record.id for record in page.records], page.following
+            ids = self._deliveries_of(ids, run.request, run.created_at)
+        return len(page.records), ids, page.following
 
-    def _deliveries_of(self, records: list[JobRecord], request: BulkRequest, made_before: float) -> list[str]:
+    def _deliveries_of(self, jobs: list[str], request: BulkRequest, made_before: Value = "") -> list[str]:
         """
         Return the ids of the deliveries that `redeliver` sends again; return an empty list for other actions.
 
-        Each was made before `made_before` (Unix seconds). If the query names receivers, each goes to one of them. If
-        the request has `dead`, each is a dead letter.
+        With `made_before`, each was made before this instant (Unix seconds). If the query names receivers, each goes to
+        one of them. If the request has `dead`, each is a dead letter.
         """
-        if request.action != "redeliver" or not records:
+        if request.action != "redeliver":
             return []
-        with self._jobs.client.pipeline(transaction=False) as pipe:
-            for record in records:
-                pipe.lrange(keys.deliveries_of(record.id), 0, -1)
-            ids = [item for items in pipe.execute() for item in items]
+        wanted, dead = _in_spaces(request.query.receivers), int(request.dead)
+        found = list[str]()
+        for part in batched(jobs, _PART_OF_DELIVERIES):
+            found += self._deliveries(args=[wanted, dead, made_before, *part])
+        return found
 
-        def is_meant(one: DeliveryRecord) -> bool:
-            return (
-                (not request.query.receivers or one.receiver in request.query.receivers)
-                and (not request.dead or one.state == DeliveryState.DEAD)
-                and (one.created_at or 0.0) < made_before
-            )
 
-        return [one.id for one in self._deliveries.records(ids) if is_meant(one)]
+def _in_spaces(words: Sequence[str]) -> str:
+    """Return the words in the form in which scripts look for one of them, or an empty text if there is none."""
+    return f" {' '.join(words)} " if words else ""
 
 
 def changeable_jobs(request: BulkRequest) -> JobQuery:

@@ -10,11 +10,12 @@ newest job first. One index of all tenants would take 110 more bytes for each wa
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from retouch.accounts import DEFAULT_ACCOUNT
-from retouch.batches import batched
+from retouch.batches import batched, batched_by
 from retouch.query import JobQuery
 from retouch.store import keys
 from retouch.store.index_walks import STEP, Filter, Source, Walk, begin_walk, fill, passing, take_newest
@@ -93,6 +94,25 @@ class JobSearch:
                 return JobPage([record for _, record in found], stopped_at, looked_at)
         return JobPage([record for _, record in found], None, looked_at)
 
+    async def every_id(self, query: JobQuery) -> AsyncGenerator[list[str], None]:
+        """
+        Yield the ids of all jobs that pass the indexes, each once, in lists of about a thousand. Their order is random.
+
+        As nothing is sorted, no index is read twice. A caller that needs certainty reads the states of the jobs: some
+        may not be on record any more, and with `state:queued`, some may be in flight.
+        """
+        seen = set[str]()
+        for walks in batched_by(lambda walk: walk.count, STEP, await self._plan(query, None, sys.maxsize)):
+            while unread := [walk for walk in walks if walk.unread or not walk.is_read]:
+                await fill(self._client, [walk for walk in unread if not walk.unread], query)
+                taken = [(place, walk) for walk in unread for place in walk.unread]
+                for walk in unread:
+                    walk.unread = []
+                places = await self._without_index(query, await passing(self._client, taken))
+                found = list(dict.fromkeys(place.item for place in places if place.item not in seen))
+                seen.update(found)
+                yield found
+
     async def _candidates(
         self, query: JobQuery, after: IndexCursor | None, wanted: int
     ) -> AsyncIterator[tuple[list[IndexCursor], int, IndexCursor | None]]:
@@ -143,6 +163,8 @@ class JobSearch:
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
         """
         Return the walks for a query: for each tenant, one walk for each source of the field with the fewest entries.
+
+        The first batch of a walk has all its entries, or as many as fit in one batch.
         """
         walks = list[Walk]()
         for tenants in batched(await self._tenants(query, after, wanted), _PART):
@@ -151,7 +173,9 @@ class JobSearch:
             sizes = await self._sizes(query, [source for own in filters for one in own for source in one])
             for own in filters:
                 smallest, *others = sorted(own, key=lambda one: sum(sizes[source] for source in one))
-                walks += [begin_walk(source, others, query, after) for source in smallest if sizes[source]]
+                for source in (source for source in smallest if sizes[source]):
+                    walks.append(begin_walk(source, others, query, after))
+                    walks[-1].count = min(sizes[source] + 1, STEP)
         return walks
 
     async def _tenants(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> Sequence[str]:

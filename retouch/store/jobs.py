@@ -212,15 +212,15 @@ class JobStore(SharedJobStore):
         self._settle: Script[tuple[str, list[str]]] = load(client, "settle")
         self._bring: Script[str] = load(client, "bring")
 
-    def claim(self, job: str, lease_s: float, accounts: Iterable[str] = ()) -> Claim | None:
+    def claim(self, job: str, lease_s: float, accounts: Iterable[str] = (), worker: str = "") -> Claim | None:
         """
         Take the job's lease; return None if another worker holds it or the job is over.
 
         `accounts` are the accounts whose keys the caller has: only jobs of these accounts are claimed. If `accounts` is
-        empty, jobs of all accounts are claimed.
+        empty, jobs of all accounts are claimed. The job's record then names the process `worker`.
         """
         held = "".join(f" {account}" for account in accounts)
-        raw = self._claim(args=["edits", job, lease_s, f"{held} " if held else ""])
+        raw = self._claim(args=["edits", job, lease_s, f"{held} " if held else "", worker])
         return claim_from(job, raw[0], float(raw[1]), fields_of(raw[3:]), raw[2].splitlines()) if raw else None
 
     def intend(self, claim: Claim) -> str | Processing | Ready:

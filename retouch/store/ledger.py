@@ -236,12 +236,6 @@ def call_prices(client: Client, accounts: Iterable[str], price_per_call: float) 
     )
 
 
-def highest_price(client: Client, price_per_call: float) -> float:
-    """Return the price of a call at the dearest account. Without an accounts file it is `price_per_call`."""
-    accounts = (client.hget(keys.account_gate(DEFAULT_ACCOUNT), "accounts") or "").split()
-    return max(prices_of(client, accounts).values(), default=price_per_call)
-
-
 def prices_of(client: Client, accounts: Iterable[str]) -> dict[str, float]:
     """
     Return {account: price of a call} for the accounts that an accounts file names or once named.

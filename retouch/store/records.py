@@ -77,8 +77,7 @@ class Charge:
     """
     A POST that may have cost money. `kind` is the class of its answer, `""` while no answer is on record.
 
-    `account` is the account at which it was made. `price` is what a call cost there at that time; None if there was
-    only one account, whose price is in the settings.
+    `account` was called, at this `price`. With only one account, `price` is None: the settings have it.
     """
 
     fence: int
@@ -285,7 +284,7 @@ class JobRecord:
 
     `images` are the stored images, in the order of the endpoint's answer. `resumable` is true while a paid answer is on
     record, from which the next attempt can go on without a POST. `account` is the account to which the job was
-    dispatched last; with several accounts, `account_reason` says why.
+    dispatched last; with several accounts, `account_reason` says why. `worker` is the process that claimed it last.
     """
 
     id: str
@@ -304,11 +303,12 @@ class JobRecord:
     resumable: bool
     account: str = DEFAULT_ACCOUNT
     account_reason: str = ""
+    worker: str = ""
 
 
 RECORD_FIELDS = (
     *("state", "priority", "created_at", "started_at", "finished_at", "due_at", "attempt", "charges", "error"),
-    *("result", "cancelled", "cancel", "checkpoint", "account", "account_reason"),
+    *("result", "cancelled", "cancel", "checkpoint", "account", "account_reason", "worker"),
 )
 """The fields of a job's state that its record is made of. A raw answer is none of them: lists need not read it."""
 
@@ -346,4 +346,5 @@ def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping
         resumable=bool(state.get("checkpoint")),
         account=state.get("account", DEFAULT_ACCOUNT),
         account_reason=state.get("account_reason", ""),
+        worker=state.get("worker", ""),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from retouch.store import keys
@@ -9,18 +10,21 @@ from retouch.store.redis_commands import Client
 
 SWEEP_LATE_S = 10.0
 """Each worker process takes part in a sweep about once a second. After this time without one, no worker runs."""
-_WORKERS_MOST = 200
+_WORKERS_MOST, _SERVED_MOST = 200, 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryWorker:
     """
     A worker process with threads for deliveries. Without a further heartbeat, it counts for `counts_for_s` seconds.
+
+    `accounts` are the accounts of the endpoint that it serves; empty if there is only one account.
     """
 
     name: str
     threads: int
     counts_for_s: float
+    accounts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,12 @@ def worker_presence(client: Client) -> WorkerPresence:
     now, last_at = seconds + microseconds / 1e6, client.hget("rt:rescue", "last_at")
     known = keys.lane("deliveries", "workers")
     announced = client.zrevrangebyscore(known, "+inf", now, start=0, num=_WORKERS_MOST, withscores=True)
-    workers = [
-        DeliveryWorker(name.rpartition(" ")[0], int(name.rpartition(" ")[2]), until - now) for name, until in announced
-    ]
+    served = defaultdict[str, list[str]](list)
+    for entry in client.zrangebyscore(keys.ACCOUNT_WORKERS, now, "+inf", start=0, num=_SERVED_MOST):
+        account, _, process = entry.partition(" ")
+        served[process].append(account)
+    workers = list[DeliveryWorker]()
+    for entry, until in announced:
+        name, _, threads = entry.rpartition(" ")
+        workers.append(DeliveryWorker(name, int(threads), until - now, tuple(sorted(served[name]))))
     return WorkerPresence(now - float(last_at) if last_at else None, tuple(workers))

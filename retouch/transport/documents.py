@@ -56,6 +56,7 @@ def job_from(document: Document) -> JobRecord:
         resumable=document["resumable"],
         account=document["account"],
         account_reason=document["account_reason"] or "",
+        worker=document["worker"] or "",
     )
 
 

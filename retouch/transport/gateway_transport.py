@@ -143,6 +143,11 @@ class GatewayTransport:
         """Return the endpoint's last answer on record about a job, as it came; None if there is none."""
         return raw_answer_of((await self._timeline(job))["raw_answer"])
 
+    async def wait(self, job: str) -> JsonObject | None:
+        """Return why a job waits, as a document; None if it is over."""
+        document: JsonObject | None = (await self._timeline(job)).get("wait")
+        return document
+
     async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
         """
         Return the bytes of one of a job's images; `index` counts from 0, in the order of its results.

@@ -24,7 +24,7 @@ from retouch.settings import Settings
 from retouch.states import JobState
 from retouch.store import history
 from retouch.store.answers import RawAnswer
-from retouch.store.audit import CHANGES, Actor, AuditFilter, AuditLine, AuditLog, Surface
+from retouch.store.audit import Actor, AuditFilter, AuditLine, AuditLog, Surface
 from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
@@ -198,8 +198,7 @@ class RedisTransport:
 
     async def _note(self, outcome: str, action: str, item: str) -> None:
         """Write a cancel, replay or redelivery into the audit, if it changed something."""
-        if outcome in CHANGES:
-            await self.connections.audit.record.awaited(self.actor, action, ids=[item], outcome=outcome)
+        await self.connections.audit.record_move.awaited(self.actor, action, item, outcome)
 
     async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
         """Send the messages and return the word of a script; raise `UnknownJob` for the word `unknown`."""

@@ -146,6 +146,34 @@ def test_keys_in_lists(visits: Visits, site: Site) -> None:
     visit.assert_quiet()
 
 
+def test_a_job_is_redone_by_key(visits: Visits, site: Site) -> None:
+    """R on a row or a frame leads to the preview of a replay of that job; it changes nothing."""
+    visit = visits()
+    for name, link in (("jobs", ".cell-job a"), ("sheet", ".frame")):
+        page = visit.open(name)
+        page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
+        first = page.locator(link).first
+        job = str(first.get_attribute("href")).rpartition("/")[2]
+        first.focus()
+        page.keyboard.press("r")
+        page.wait_for_url(f"{site.url}/console/bulk/preview?action=replay&q=id:{job}")
+    visit.assert_quiet()
+
+
+def test_terms_are_suggested(visits: Visits) -> None:
+    """Suggestions complete the term that is being written, and keep the terms before it."""
+    visit = visits()
+    page = visit.open("/console/jobs?q=since:1d")
+    field = page.get_by_label("Query")
+    options = "[...document.querySelector('[data-terms]').list.options].map((one) => one.value)"
+    assert "state:failed" in page.evaluate(options)
+    field.fill("since:1d sta")
+    assert "since:1d state:failed" in page.evaluate(options)
+    field.fill("st")
+    assert "state:failed" in page.evaluate(options)
+    visit.assert_quiet()
+
+
 def test_plots_stay_current(visits: Visits, site: Site) -> None:
     """A new job is counted in the same plots without a reload. At the pointer, they show the numbers of one minute."""
     visit = visits()

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.browser.conftest import Site, Visit, Visits, wait_until
+from tests.browser.plain_tabs import PlainWindow
 from tests.browser.tabs import feed_readers
 from tests.browser.watched_gateway import holdings
 from tests.chaos.proxy import Proxy
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Route
+    from playwright.sync_api import Browser, Route
 
 
 def streams(site: Site, count: int) -> bool:
@@ -27,6 +28,17 @@ def proxy(site: Site) -> Iterator[Proxy]:
     """A proxy in front of the gateway."""
     with Proxy(int(site.url.rpartition(":")[2])) as proxy:
         yield proxy
+
+
+@pytest.fixture
+def window(visits: Visits, chromium: Browser, site: Site) -> Iterator[PlainWindow]:
+    """A signed-in window whose tabs hide each other."""
+    page = visits().page
+    page.goto("about:blank")
+    assert streams(site, 0)
+    window = PlainWindow(chromium, page)
+    yield window
+    window.close()
 
 
 def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
@@ -57,6 +69,44 @@ def test_a_pause_frees_the_stream(visits: Visits, site: Site) -> None:
     page.get_by_role("button", name="Live").click()
     assert streams(site, 0)
     page.get_by_role("button", name="Paused").click()
+    assert streams(site, 1)
+
+
+def test_a_hidden_tab_rests(window: PlainWindow, site: Site) -> None:
+    """
+    A tab that another one hides holds no stream and sends no requests, not even at the pace of its updates. When it is
+    shown again, it has a stream, and the job that came meanwhile.
+    """
+    tab = window.open(f"{site.url}/console/jobs")
+    assert streams(site, 1)
+    assert tab.visibility == "visible"
+    window.open("about:blank")
+    assert wait_until(lambda: tab.visibility == "hidden")
+    assert streams(site, 0)
+    asked = tab.requests
+    site.ops.post(f"/v1/edits/{site.edit('it came while nobody looked')}/cancel")
+    window.wait(6.0)  # regular updates are 5 s apart
+    assert (tab.requests, tab.has("it came while nobody looked")) == (asked, False)
+    tab.show()
+    assert wait_until(lambda: tab.has("it came while nobody looked"), within_s=4.0)
+    assert streams(site, 1)
+
+
+def test_a_visible_tab_takes_over(window: PlainWindow, site: Site) -> None:
+    """When the tab that holds the browser's stream is hidden by another live tab, that one holds the stream."""
+    hidden = window.open(f"{site.url}/console/jobs")
+    assert streams(site, 1)
+    seen = window.open(f"{site.url}/console/jobs")
+    assert wait_until(lambda: hidden.visibility == "hidden")
+    assert seen.visibility == "visible"
+    assert streams(site, 1)
+    asked = hidden.requests
+    site.ops.post(f"/v1/edits/{site.edit('it is seen in the tab in front')}/cancel")
+    assert wait_until(lambda: seen.has("it is seen in the tab in front"))
+    assert (hidden.requests, hidden.has("it is seen in the tab in front")) == (asked, False)
+    hidden.show()
+    assert wait_until(lambda: hidden.has("it is seen in the tab in front"), within_s=4.0)
+    assert seen.visibility == "hidden"
     assert streams(site, 1)
 
 

@@ -99,7 +99,7 @@ class WorkerProcess:
         """The thread that carries out bulk runs. It has connections of its own, so that it delays no attempt."""
         client = connect(self.settings)
         jobs = JobStore(client, retention_s=self.settings.retention_s)
-        chunks = BulkChunks(jobs, DeliveryStore(client), self.settings.max_charges)
+        chunks = BulkChunks(jobs, self.settings.max_charges)
         return BulkRunner(BulkStore(client), chunks, self.publisher, self.settings.retention_s)
 
     @cached_property

@@ -17,7 +17,7 @@ from retouch.store import history
 from retouch.store.answers import RawAnswer
 from retouch.store.audit import Actor
 from retouch.store.failing_receivers import FailingReceiver
-from retouch.store.ledger import By, UsageRow, highest_price
+from retouch.store.ledger import By, UsageRow
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.stats import Stats
@@ -27,6 +27,7 @@ from retouch.transport.interface import BlockingTransport, OnlyOverRedis
 from retouch_producer.cli.errors import NoStore, UsageError
 from retouch_producer.cli.input_image import InputImage
 from retouch_producer.documents import Document, job_document
+from retouch_producer.findings.job_wait import wait_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +50,6 @@ class CommandContext:
             return self.transport.connections
         except OnlyOverRedis as error:
             raise UsageError(str(error)) from None
-
-    @property
-    def highest_price(self) -> float:
-        """The price of a call at the dearest account. Over a gateway it is the price in the settings of the command."""
-        try:
-            return highest_price(self.transport.connections.client, self.settings.price_per_call)
-        except OnlyOverRedis:
-            return self.settings.price_per_call
 
     def admission_settings(self, callback: str | None) -> Settings:
         """
@@ -112,6 +105,17 @@ class CommandContext:
     def raw_answer(self, job: str) -> RawAnswer | None:
         """Return the endpoint's last raw answer about a job, or None if none is on record."""
         return run_sync(self.transport.raw_answer(job))
+
+    def wait_of(self, record: JobRecord) -> Document | None:
+        """Return why a job waits, as a JSON object; None if it is over."""
+        if self.settings.gateway_url:
+            # Imported here: a command over Redis needs no HTTP.
+            from retouch.transport.gateway_transport import GatewayTransport
+
+            assert isinstance(self.transport, GatewayTransport)
+            return run_sync(self.transport.wait(record.id))
+        found = wait_of(record, self.connections)
+        return found.document if found else None
 
     def ended(self) -> dict[str, int]:
         """Return how many jobs have ever ended, by state."""

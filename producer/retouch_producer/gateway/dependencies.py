@@ -16,7 +16,7 @@ from retouch.egress.fair_limiter import decoding_limiter
 from retouch.egress.webhook import TIMEOUT_S
 from retouch.settings import Settings
 from retouch.store.audit import AuditLog
-from retouch.store.ledger import Ledger, highest_price
+from retouch.store.ledger import Ledger
 from retouch.store.links import LinkSigner
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
@@ -39,6 +39,9 @@ UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING = 8, 2, 64
 """Bounds on the uploads in memory. Further ones wait, so a slow upload delays only uploads of its own tenant."""
 FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING = 16, 8, 256
 TESTS_AT_ONCE, TESTS_PER_TENANT = 16, 4
+BULK_AT_ONCE, BULK_PER_TENANT, BULK_WAITING = 8, 2, 2
+"""Bounds on previews of bulk runs. Each may count for 10 s, and proxies would give up those that wait for long."""
+BULK_RETRY_S = 5.0
 CROWD = 8
 """A tenant of which this many requests are processed or wait is busy for a while, before it has used much."""
 _TENANTS_MOST = 10_000
@@ -68,6 +71,7 @@ class Dependencies:
         self.upload_limiter = Limiter(UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING)
         self.uploads = Bulkhead("uploads", UPLOADS_AT_ONCE, UPLOADS_PER_TENANT, UPLOADS_WAITING, load=self.load)
         self.files = Bulkhead("files", FILES_AT_ONCE, FILES_PER_TENANT, FILES_WAITING, load=self.load)
+        self.bulk = Bulkhead("bulk", BULK_AT_ONCE, BULK_PER_TENANT, BULK_WAITING, BULK_RETRY_S, self.load)
         self.receiver_tests = Bulkhead("receiver-tests", TESTS_AT_ONCE, TESTS_PER_TENANT, 0, TIMEOUT_S)
         self.request_limiter = Limiter(REQUESTS_AT_ONCE, REQUESTS_PER_TENANT, REQUESTS_WAITING, load=self.load)
         self.batch_limiter = Limiter(BATCHES_AT_ONCE, BATCHES_PER_TENANT, BATCHES_WAITING)
@@ -82,12 +86,6 @@ class Dependencies:
         if record is None or not may_see(key, record.spec.tenant):
             raise not_found("job")
         return record
-
-    @property
-    def highest_price(self) -> float:
-        """The price of a call at the dearest account, for the highest possible cost of calls that are not made yet."""
-        with clear_errors():
-            return highest_price(self.client, self.settings.price_per_call)
 
     def job_document(self, record: JobRecord, *, replayed: bool = False, shared: bool = False) -> Document:
         """
@@ -130,7 +128,7 @@ class Dependencies:
     async def close(self) -> None:
         """Stop reading the feed, and close all threads and connections."""
         await self.event_hub.close()
-        for bulkhead in (self.uploads, self.files, self.receiver_tests, self.input_capture):
+        for bulkhead in (self.uploads, self.files, self.bulk, self.receiver_tests, self.input_capture):
             bulkhead.close()
         self.client.close()
         await run_in_threadpool(self.connections.tracing.close)

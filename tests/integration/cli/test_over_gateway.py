@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def test_an_edit_is_saved(key: str, simulator: Simulator, module_worker: Running
     assert [(one["id"], one["tenant"], one["state"]) for one in listed] == [(job, "acme", "succeeded")]
     shown = typed("job", job, "--json").json
     assert [event["type"] for event in shown["timeline"]] == ["edit.queued", "edit.running", "edit.succeeded"]
+    assert shown["worker"] == f"{socket.gethostname()}:{module_worker.process.pid}"
+    assert f"worker    {shown['worker']}\n" in typed("job", job).out
     assert json.loads(shown["raw_answer"]["text"])["status"] == "success"
     assert shown["result"]["url"].endswith(f"/v1/edits/{job}/image")
     assert shown["result"]["thumbnail_url"].endswith(f"/v1/edits/{job}/thumbnail")
@@ -179,10 +182,15 @@ def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.Monkey
 
 
 def test_what_needs_redis_says_so(key: str) -> None:
-    """A command that needs the stores refuses to run over a gateway, and names the setting."""
-    ended = typed("receivers", "list")
-    assert ended.code == 2
-    assert "RETOUCH_GATEWAY_URL" in ended.err
+    """
+    A command that needs the stores refuses to run over a gateway, and names the setting. So does a redelivery that is
+    not limited to the key's tenant.
+    """
+    everybodys = [("redeliver", "--dead"), ("redeliver", "--receiver", "task:shop.notify", "--since", "1h")]
+    for words in (("receivers", "list"), *everybodys):
+        ended = typed(*words)
+        assert (ended.code, ended.out) == (2, ""), words
+        assert "RETOUCH_GATEWAY_URL" in ended.err
 
 
 def test_several_images_are_saved(key: str, simulator: Simulator, module_worker: RunningWorker, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any
     typed("keys", "limits", "acme")
     typed("keys", "revoke", created["id"])
     typed("pause")
-    job = queue.enqueue(EDIT)
+    job = queue.enqueue(EDIT, tenant="acme")
     typed("cancel", job.id)
     job.replay()
     job.cancel()
@@ -144,6 +144,11 @@ def test_changes_on_the_command_line_and_in_python(queue: EditQueue, client: Any
         ("receiver.remove", "cli"),
         ("tenant.erase", "cli"),
     ]
+    assert {one["action"]: one["tenant"] for one in shown if one["action"].startswith("edit.")} == {
+        "edit.cancel": "acme",
+        "edit.replay": "acme",
+    }
+    assert len(typed("audit", "--tenant", "acme", "--action", "edit", "--json").json) == 3
     assert shown[-2]["details"] == {"limits": {"budget": 5}}
     assert not [word for word in ("planted", "https://", created["secret"]) if word in json.dumps(shown)]
     assert "key.create" in typed("audit").out

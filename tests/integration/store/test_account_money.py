@@ -9,7 +9,7 @@ from retouch.events import charge_summary, event_object
 from retouch.outcomes import Unknown
 from retouch.store.accounts import AccountStore
 from retouch.store.history import History
-from retouch.store.ledger import CLASSES, Ledger, highest_price
+from retouch.store.ledger import CLASSES, Ledger
 from retouch.store.stats import read_stats
 from tests.account_kit import post, settle, several, succeed
 from tests.charge_kit import GIVE_UP
@@ -150,11 +150,3 @@ def test_a_job_costs_what_its_accounts_charge(kit: LaneKit, store: AccountStore)
         for entry in kit.jobs.timeline(job.id)
     }
     assert events["edit.succeeded"] == CHEAP + DEAR
-
-
-def test_the_highest_price_bounds_what_is_not_called_yet(kit: LaneKit, client: Any) -> None:
-    """The dearest account bounds the cost of future calls; without an accounts file, the price of the settings does."""
-    kit.open(1, 0.0)
-    assert highest_price(client, USUAL) == USUAL
-    open_two(kit)
-    assert highest_price(client, 0.0) == DEAR

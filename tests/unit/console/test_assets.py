@@ -14,7 +14,7 @@ from retouch_producer.gateway.console import assets, rendering
 
 STATIC = Path(assets.__file__).parent / "static"
 MANIFEST: list[dict[str, Any]] = json.loads((STATIC / "vendored.json").read_text())
-OURS = {"console.css", "console.js", "history.js", "mark.svg", "vendored.json"}
+OURS = {"colours.js", "console.css", "console.js", "history.js", "mark.svg", "vendored.json"}
 
 
 @pytest.mark.parametrize("entry", MANIFEST, ids=lambda entry: entry["file"])

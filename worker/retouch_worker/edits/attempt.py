@@ -39,7 +39,7 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
     If this process dies at any instruction, the next attempt resumes from the record. A message does nothing if the job
     is over or if another worker holds it.
     """
-    claim = dependencies.jobs.claim(job, dependencies.settings.lease_s, dependencies.endpoints.claimable)
+    claim = _claim(job, dependencies)
     if claim is None:
         return None
     dependencies.publisher.publish(claim.messages)
@@ -61,6 +61,12 @@ def run_edit(job: str, dependencies: EditDependencies) -> Decision | None:
     dependencies.publisher.publish(messages)
     log_attempt(claim, outcome, decision, took_s=time.monotonic() - started_at)
     return decision
+
+
+def _claim(job: str, dependencies: EditDependencies) -> Claim | None:
+    """Claim a job for this process, unless it is of an account whose key this process does not hold."""
+    lease_s, accounts = dependencies.settings.lease_s, dependencies.endpoints.claimable
+    return dependencies.jobs.claim(job, lease_s, accounts, dependencies.pulse.worker)
 
 
 def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import asdict
 
 from retouch.store.bulk import BulkRun, Preview
 from retouch.sync_async import run_sync
 from retouch.transport.bulk_interface import BulkAsk
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.render import ago, print_table
-from retouch_producer.documents import bulk_document, preview_document
+from retouch_producer.documents import bulk_document
 
 _LOOK_EVERY_S = 0.5
 _NO_WORKER_S = 10.0
@@ -37,7 +38,7 @@ def act(
     with open_context() as context:
         ask = BulkAsk(action, query, tenant, priority, dead)
         if dry_run:
-            _print_preview(context, action, run_sync(context.transport.bulk.preview(ask)), as_json=as_json)
+            _print_preview(action, run_sync(context.transport.bulk.preview(ask)), as_json=as_json)
             return 0
         run = run_sync(context.transport.bulk.start(ask))
         if not as_json:
@@ -45,7 +46,7 @@ def act(
         if not no_wait:
             run = _followed(context, run)
         if as_json:
-            print(json.dumps(bulk_document(run, context.highest_price), indent=2))
+            print(json.dumps(bulk_document(run), indent=2))
         else:
             print(f"{run.id}  {run.state}: {outcomes_text(run)}")
     return int(run.state == "aborted")
@@ -72,9 +73,9 @@ def _followed(context: CommandContext, run: BulkRun) -> BulkRun:
     return run
 
 
-def _print_preview(context: CommandContext, action: str, preview: Preview, *, as_json: bool) -> None:
+def _print_preview(action: str, preview: Preview, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(preview_document(preview, context.highest_price), indent=2))
+        print(json.dumps(asdict(preview), indent=2))
         return
     print(f"{action} would act on {preview_text(action, preview)}; nothing was changed")
 
@@ -85,7 +86,8 @@ def preview_text(action: str, preview: Preview) -> str:
     if action == "redeliver":
         words = f"{preview.deliveries:,} deliveries of {words}"
     if action == "replay":
-        words += f": {preview.resume_free:,} resume free, the others make at most {preview.calls_most:,} calls"
+        counted = ":" if preview.is_complete else "; of those that were counted,"
+        words += f"{counted} {preview.resume_free:,} resume free, the others make at most {preview.calls_most:,} calls"
     return words
 
 
@@ -98,9 +100,8 @@ def list_runs(limit: int, *, as_json: bool) -> None:
     """Print up to `limit` runs, newest first, as a table or as a JSON array."""
     with open_context() as context:
         runs = run_sync(context.transport.bulk.page(limit))
-        price = context.highest_price
     if as_json:
-        print(json.dumps([bulk_document(run, price) for run in runs], indent=2))
+        print(json.dumps([bulk_document(run) for run in runs], indent=2))
         return
     head = ("ID", "STATE", "ACTION", "AGE", "BY", "JOBS", "ACTED ON", "OUTCOMES", "QUERY")
     print_table(head, [_row(run) for run in runs], "no bulk run")
@@ -116,7 +117,7 @@ def show_run(run_id: str, *, as_json: bool) -> None:
     """Print one run, as text or as a JSON object."""
     with open_context() as context:
         run = run_sync(context.transport.bulk.find(run_id))
-        document = bulk_document(run, context.highest_price)
+        document = bulk_document(run)
     if as_json:
         print(json.dumps(document, indent=2))
         return
@@ -133,6 +134,6 @@ def abort_run(run_id: str, *, as_json: bool) -> int:
     with open_context() as context:
         outcome = run_sync(context.transport.bulk.abort(run_id))
         run = run_sync(context.transport.bulk.find(run_id))
-        document = bulk_document(run, context.highest_price)
+        document = bulk_document(run)
     print(json.dumps(document, indent=2) if as_json else f"{run.id}  {outcome}: {outcomes_text(run)}")
     return int(outcome != "aborted")

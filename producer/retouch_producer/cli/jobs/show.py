@@ -38,6 +38,7 @@ def show_job(identity: str, out: Path | None, *, as_json: bool) -> int:
 def _document(context: CommandContext, record: JobRecord) -> Document:
     return {
         **context.document(record),
+        "wait": context.wait_of(record),
         "raw_answer": raw_answer_document(context.raw_answer(record.id)),
         "timeline": context.events(record.id)[0],
         "deliveries": [delivery_document(entry) for entry in context.queue.job(record.id).deliveries()],
@@ -62,6 +63,10 @@ def _lines(document: Document) -> list[str]:
         lines.append(f"error     {document['error']['code']}: {document['error']['message']}")
     if document["cancelled"]:
         lines.append(f"cancelled {document['cancelled'].replace('_', ' ')}")
+    if document["wait"]:
+        lines.append(f"waits     {_wait_line(document['wait'])}")
+    if document["worker"]:
+        lines.append(f"worker    {document['worker']}")
     if document["account_reason"]:
         lines.append(f"account   {document['account']}, {document['account_reason']}")
     lines.append(f"charges   {charges_line(document['charges'])}")
@@ -69,6 +74,12 @@ def _lines(document: Document) -> list[str]:
     lines += ["timeline", *(f"  {event_line(event)}" for event in document["timeline"])]
     lines += [line for delivery in document["deliveries"] for line in _delivery_lines(delivery)]
     return lines
+
+
+def _wait_line(wait: Document) -> str:
+    place = f" It is number {wait['position']:,} in line." if wait["position"] else ""
+    start = f" It starts at about {wait['estimated_start_at']}." if wait["estimated_start_at"] else ""
+    return f"{wait['reason']}{place}{start}"
 
 
 def _charge_line(entry: Document, *, names_account: bool) -> str:

@@ -22,6 +22,7 @@ from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import query_in_scope
 from retouch_producer.gateway.http.errors import ProblemError, not_found
+from retouch_producer.gateway.http.request_turns import give_up_turn
 
 RUNS_MOST = 100
 NO_WORKER_S = 10.0
@@ -65,7 +66,7 @@ class BulkForm(BaseModel):
 
 class ConfirmedForm(BulkForm):
     """
-    The form that a person confirmed, with the query and the numbers of the preview.
+    The form that a person confirmed: the frozen query, and the numbers of the preview, whether complete or not.
 
     `once` is a token. Two forms with the same token start only one run.
     """
@@ -73,12 +74,15 @@ class ConfirmedForm(BulkForm):
     jobs: int = 0
     deliveries: int = 0
     calls_most: int = 0
+    is_complete: bool = True
     once: str = ""
 
     def covers(self, preview: Preview) -> bool:
         """Return whether each number of `preview` is at most the number that was confirmed."""
+        if not self.is_complete:  # then "at least so many" was confirmed, and how far counting comes varies
+            return True
         pairs = ((getattr(preview, name), getattr(self, name)) for name in ("jobs", "deliveries", "calls_most"))
-        return all(would <= confirmed for would, confirmed in pairs)
+        return preview.is_complete and all(would <= confirmed for would, confirmed in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,25 +113,30 @@ def show_runs(request: Request, visitor: SignedIn, dependencies: Injected) -> Re
 
 
 @router.get("/bulk/preview")
-def show_preview(
+async def show_preview(
     request: Request,
     visitor: Annotated[Visitor, Depends(Acting("start_bulk"))],
     dependencies: Injected,
     form: Annotated[BulkForm, Query()],
 ) -> Response:
     """Show how many jobs a run would act on and its highest cost, with the button that starts it. Change nothing."""
+    # Counting may take seconds; meanwhile the tenant's other requests have their turns.
+    await give_up_turn()
+    return await dependencies.bulk.run(visitor.key.tenant, _previewed, request, visitor, dependencies, form)
+
+
+def _previewed(request: Request, visitor: Visitor, dependencies: Dependencies, form: BulkForm) -> Response:
     asked = form.request(visitor)
     with clear_errors():
         now = dependencies.connections.bulk.store.now()
         frozen = replace(asked, query=asked.query.frozen(now))
         preview = dependencies.connections.bulk.preview(frozen)
-    return _preview_page(request, visitor, dependencies, frozen, preview)
+    return _preview_page(request, visitor, frozen, preview)
 
 
 def _preview_page(
     request: Request,
     visitor: Visitor,
-    dependencies: Dependencies,
     asked: BulkRequest,
     preview: Preview,
     *,
@@ -139,7 +148,6 @@ def _preview_page(
         visitor,
         asked=asked,
         preview=preview,
-        price=dependencies.highest_price,
         once=secrets.token_hex(12),
         has_grown=has_grown,
         frozen_at=asked.query.until,
@@ -147,7 +155,7 @@ def _preview_page(
 
 
 @router.post("/bulk")
-def start(
+async def start(
     request: Request,
     visitor: Annotated[Visitor, Depends(Acting("start_bulk"))],
     dependencies: Injected,
@@ -159,12 +167,17 @@ def start(
     Failure policy: more jobs may match now than at the preview. If a new number is above the confirmed one, no run is
     started, and the page shows the new preview.
     """
+    await give_up_turn()
+    return await dependencies.bulk.run(visitor.key.tenant, _started, request, visitor, dependencies, form)
+
+
+def _started(request: Request, visitor: Visitor, dependencies: Dependencies, form: ConfirmedForm) -> Response:
     asked = form.request(visitor)
     bulk = dependencies.connections.bulk
     with clear_errors():
         preview = bulk.preview(asked)
         if not form.covers(preview):
-            return _preview_page(request, visitor, dependencies, asked, preview, has_grown=True)
+            return _preview_page(request, visitor, asked, preview, has_grown=True)
         try:
             run = bulk.store.create(asked, actor_of(visitor.key), visitor.key.tenant, lambda: preview, form.once)
         except QueueFull as error:
@@ -182,7 +195,6 @@ def show_run(request: Request, run_id: str, visitor: SignedIn, dependencies: Inj
         "bulk_run.html",
         visitor,
         run=run,
-        price=dependencies.highest_price,
         outcome=request.query_params.get("done", ""),
         waits_for_worker=run.state == "queued" and time.time() - run.created_at > NO_WORKER_S,
         words=OUTCOMES,

@@ -12,14 +12,15 @@ from fastapi import Depends, Request, Response
 
 from retouch.events import charge_summary
 from retouch.states import JobState
+from retouch.store.accounts import highest_price
 from retouch.store.answers import RawAnswer
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.input_runs import other_runs
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
+from retouch_producer.findings.job_wait import wait_of
 from retouch_producer.gateway.console.changes import actor_of
 from retouch_producer.gateway.console.job_timeline import steps_of
-from retouch_producer.gateway.console.job_wait import wait_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
@@ -36,12 +37,13 @@ router = console_router()
 @dataclass(frozen=True, slots=True)
 class ReplayCost:
     """
-    The cost of a replay: at most `at_most` POSTs.
+    The cost of a replay: at most `at_most` POSTs, each of which costs at most `price`.
 
     If `is_free` is true, the replay continues from a paid answer and needs no POST.
     """
 
     at_most: int
+    price: float
     is_free: bool
 
 
@@ -68,12 +70,13 @@ def show_job(
     record = dependencies.record(job_id, visitor.key)
     price = dependencies.settings.price_per_call
     with clear_errors():
-        price_at_most = dependencies.highest_price
+        price_at_most = highest_price(dependencies.client, [record.spec.tenant], price)
         deliveries = dependencies.connections.deliveries.of_job(job_id)[:DELIVERIES_MOST]
         steps = steps_of(record, dependencies.connections.jobs.timeline(job_id), deliveries)
         wait = wait_of(record, dependencies.connections)
         raw = dependencies.connections.jobs.raw_answer(job_id)
         runs = other_runs(dependencies.connections.jobs, record, RUNS_MOST)
+        max_charges = int(record.spec.policy.get("max_charges") or dependencies.settings.max_charges)
     return page(
         request,
         "job.html",
@@ -87,9 +90,9 @@ def show_job(
         steps=steps,
         wait=wait,
         is_final=JobState(record.state).is_final,
-        replay=_replay_cost(record, dependencies) if record.state in REPLAYABLE else None,
+        replay=ReplayCost(max_charges, price_at_most, record.resumable) if record.state in REPLAYABLE else None,
         charges=charge_summary(record.charges, price),
-        max_charges=record.spec.policy.get("max_charges") or dependencies.settings.max_charges,
+        max_charges=max_charges,
         max_attempts=record.spec.policy.get("max_attempts") or dependencies.settings.max_attempts,
         price=price_at_most,
         raw=_raw_answer(raw, record) if raw else None,
@@ -108,11 +111,6 @@ def _raw_answer(raw: RawAnswer, record: JobRecord) -> ShownAnswer:
 
 def _by_receiver(deliveries: list[DeliveryRecord]) -> list[DeliveryRecord]:
     return sorted(deliveries, key=lambda delivery: (delivery.receiver, delivery.sequence))
-
-
-def _replay_cost(record: JobRecord, dependencies: Dependencies) -> ReplayCost:
-    most = record.spec.policy.get("max_charges") or dependencies.settings.max_charges
-    return ReplayCost(int(most), record.resumable)
 
 
 @router.post("/jobs/{job_id}/cancel")

@@ -12,7 +12,7 @@ from retouch.store.jobs import PRIORITY_BOOST_S
 from retouch.store.queue_position import QueuePosition, queue_position
 from retouch.store.redis_client import clear_errors
 from retouch_producer.documents import Document
-from retouch_producer.gateway.enqueue.forecast import start_and_end, usual_duration_s
+from retouch_producer.findings.forecast import start_and_end, usual_duration_s
 from retouch_producer.gateway.enqueue.request import EnqueueRequest
 
 

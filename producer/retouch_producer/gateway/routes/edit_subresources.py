@@ -15,6 +15,7 @@ from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
 from retouch_producer.documents import charge_document, delivery_document, raw_answer_document
+from retouch_producer.findings.job_wait import wait_of
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller
 from retouch_producer.gateway.http.errors import ProblemError, problem_responses
@@ -71,14 +72,16 @@ def _image_name(dependencies: Dependencies, job: str, key: ApiKey, index: int) -
 def read_timeline(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """
     Return all that is on record about a job: its events, its charges, the endpoint's last answer, its deliveries with
-    every attempt.
+    every attempt; and why it waits, if it does.
     """
     record = dependencies.record(job_id, key)
     with clear_errors():
         deliveries = dependencies.connections.deliveries.of_job(job_id)
+        wait = wait_of(record, dependencies.connections)
         return JSONResponse(
             {
                 "job": dependencies.job_document(record),
+                "wait": wait.document if wait else None,
                 "events": events_of(record, dependencies),
                 "charges": [charge_document(charge) for charge in record.charges],
                 "raw_answer": raw_answer_document(dependencies.connections.jobs.raw_answer(job_id)),

@@ -29,7 +29,7 @@ class Preview(Schema):
 
     `deliveries` counts the deliveries that the action `redeliver` would send. `resume_free` counts the jobs that
     continue from a paid answer and cost nothing. The other jobs may together make `calls_most` calls, which cost
-    `amount_most`. `is_complete` is false if counting stopped at 100,000 jobs.
+    `amount_most`. `is_complete` is false if counting stopped at 100,000 jobs or after 10 s.
     """
 
     jobs: int

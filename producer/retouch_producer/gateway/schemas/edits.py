@@ -171,7 +171,8 @@ class Job(Schema):
     the name of our copy of the picture, under `/files/`. `max_attempts` and `max_charges` are null if the workers'
     settings apply. `resumable` is true if a paid answer is on record, so that a replay costs nothing. `results` has all
     images of the endpoint's answer, and `result` is the first of them. `account` is the account to which the job was
-    dispatched last. `account_reason` says why, and is null if there is only one account.
+    dispatched last. `account_reason` says why, and is null if there is only one account. `worker` is the host and
+    process of the worker that claimed the job last.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -197,6 +198,7 @@ class Job(Schema):
     resumable: bool
     account: str
     account_reason: str | None
+    worker: str | None
     charges: Charges
     charge_log: list[ChargeEntry]
     receivers: list[str]

@@ -108,10 +108,28 @@ class RawAnswer(Schema):
     cut: bool
 
 
+class JobWait(Schema):
+    """
+    Why a job that is not over waits, in words for people.
+
+    `binding` is the limit that causes the wait. `position` counts the waiting jobs of all tenants, from 1. Both are
+    null for a job that does not wait in the backlog, and the estimates where nobody can know.
+    """
+
+    reason: str
+    position: int | None
+    binding: str | None
+    estimated_start_at: Instant | None
+    estimated_end_at: Instant | None
+
+
 class Timeline(Schema):
-    """Everything on record about a job. `raw_answer` is null while no answer is on record."""
+    """
+    Everything on record about a job. `raw_answer` is null while no answer is on record, and `wait` if the job is over.
+    """
 
     job: Job
+    wait: JobWait | None
     events: list[Event]
     charges: list[ChargeEntry]
     raw_answer: RawAnswer | None

@@ -1,9 +1,10 @@
 -- Take the lease of an item that holds a slot and whose message was sent. A duplicate message finds nothing to claim,
 -- and so does a worker without the key of the job's account: rescue sends the message again.
 -- Keys: rt:L:spec:{item}, rt:L:state:{item}, rt:L:slots, and those of events.lua, history.lua.
--- ARGV: lane, item, lease_s, ' id id ' of the accounts that the worker holds ('' asks for none).
+-- ARGV: lane, item, lease_s, ' id id ' of the accounts that the worker holds ('' asks for none), and for jobs the name
+--       of the worker ('' is not noted).
 -- Returns false, or {spec, now, messages as lines, fields of the state...}.
-local lane, item, lease_s, accounts = unpack(ARGV)
+local lane, item, lease_s, accounts, worker = unpack(ARGV)
 
 local clock = require('clock')
 local job_index = require('job_index')
@@ -31,7 +32,9 @@ end
 local now, messages = clock.now(), ''
 -- At least the clock's milliseconds: if Redis loses its last second, a number must not be used twice.
 local fence = math.max(tonumber(last_fence or 0) + 1, math.floor(now * 1000))
-redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', string.format('%.0f', fence))
+local noted = worker and worker ~= '' and { 'worker', worker } or {}
+redis.call('HSET', own, 'message_requested', '0', 'state', 'running', 'fence', string.format('%.0f', fence),
+  unpack(noted))
 leases.hold_until(lane, item, now + tonumber(lease_s))
 if lane == 'edits' then
   if not started_at then

@@ -144,14 +144,18 @@
     }
   });
 
-  // A canvas does not know the theme: the colour of a token is that which an element would have.
-  function colour(name) {
-    const root = document.documentElement;
-    root.style.color = `var(${name})`;
-    const found = getComputedStyle(root).color;
-    root.style.color = "";
-    return found;
-  }
+  // R asks what it would cost to redo the job that has the focus; nothing is changed before that page is confirmed.
+  document.addEventListener("keydown", (event) => {
+    const preview = event.target.dataset?.redo;
+    if (preview && event.key.toLowerCase() === "r" && !event.altKey && !event.ctrlKey && !event.metaKey) location.assign(preview);
+  });
+
+  // A list of suggestions completes a whole field, so each of them begins with the terms that are written already.
+  document.addEventListener("input", (event) => {
+    if (!event.target.matches("[data-terms]")) return;
+    const written = event.target.value.replace(/\S*$/, "");
+    for (const one of event.target.list.options) one.value = written + (one.dataset.term ??= one.value);
+  });
 
   // Calls by day: the table beside it says the same in numbers.
   function plot(box) {
@@ -161,10 +165,10 @@
     const names = ["useful", "repeated", "wasted", "unknown"];
     const days = rows.map((row) => Date.parse(row[0]) / 1000);
     const sums = names.map((_, part) => rows.map((row) => row.slice(1, part + 2).reduce((sum, one) => sum + one, 0)));
-    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
+    const axis = { stroke: tokenColour("--quiet"), grid: { stroke: tokenColour("--line"), width: 1 }, ticks: { show: false }, font: `11px ${getComputedStyle(document.body).fontFamily}` };
     const bars = uPlot.paths.bars({ size: [0.7, 28] });
     // The highest sum is drawn first, so that each part covers what lies below it.
-    const series = [...names].reverse().map((name) => ({ label: name, fill: colour(`--use-${name}`), width: 0, paths: bars, points: { show: false } }));
+    const series = [...names].reverse().map((name) => ({ label: name, fill: tokenColour(`--use-${name}`), width: 0, paths: bars, points: { show: false } }));
     const options = {
       width: box.clientWidth, height: 180, series: [{}, ...series], legend: { show: false }, cursor: { show: false },
       scales: { x: { time: true }, y: { range: (_, least, most) => [0, Math.max(4, most * 1.1)] } },

@@ -7,15 +7,6 @@
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const figures = () => document.getElementById("history-figures");
 
-  // A canvas does not know the theme: the colour of a token is that which an element would have.
-  function token(name) {
-    const root = document.documentElement;
-    root.style.color = `var(${name})`;
-    const colour = getComputedStyle(root).color;
-    root.style.color = "";
-    return colour;
-  }
-
   function short(value) {
     const [size, unit] = [[1e9, "G"], [1e6, "M"], [1e3, "k"]].find(([one]) => Math.abs(value) >= one) ?? [1, ""];
     return `${+(value / size).toFixed(1)}${unit}`;
@@ -43,8 +34,8 @@
     const lines = plot.series.filter((one) => one.line);
     const dots = (chart, place, from, to) => to - from < 2 || chart.data[place].slice(from, to + 1).filter((one) => one != null).length < 40;
     return [
-      ...parts.map((one) => ({ fill: token(one.colour), width: 0, paths: bars, points: { show: false } })),
-      ...lines.map((one) => ({ stroke: token(one.colour), width: 1.5, points: { show: parts.length ? false : dots, size: 4, fill: token(one.colour), width: 0 } })),
+      ...parts.map((one) => ({ fill: tokenColour(one.colour), width: 0, paths: bars, points: { show: false } })),
+      ...lines.map((one) => ({ stroke: tokenColour(one.colour), width: 1.5, points: { show: parts.length ? false : dots, size: 4, fill: tokenColour(one.colour), width: 0 } })),
     ];
   }
 
@@ -52,10 +43,10 @@
 
   function axes(all, plot) {
     const font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    const shared = { stroke: token("--quiet"), font, ticks: { show: false } };
+    const shared = { stroke: tokenColour("--quiet"), font, ticks: { show: false } };
     return [
       { ...shared, grid: { show: false }, size: 22, space: 64, values: (_, ticks) => ticks.map((at) => (isLong(all) ? utc(at, 5, 13) + "h" : utc(at, 11, 16))) },
-      { ...shared, grid: { stroke: token("--line"), width: 1 }, size: 46, space: 28, gap: 4, values: (_, ticks) => ticks.map(plot.unit === "seconds" ? seconds : short), ...(plot.unit === "count" ? { incrs: [1, 2, 5].flatMap((one) => [0, 1, 2, 3, 4, 5, 6].map((power) => one * 10 ** power)).sort((a, b) => a - b) } : {}) },
+      { ...shared, grid: { stroke: tokenColour("--line"), width: 1 }, size: 46, space: 28, gap: 4, values: (_, ticks) => ticks.map(plot.unit === "seconds" ? seconds : short), ...(plot.unit === "count" ? { incrs: [1, 2, 5].flatMap((one) => [0, 1, 2, 3, 4, 5, 6].map((power) => one * 10 ** power)).sort((a, b) => a - b) } : {}) },
     ];
   }
 

@@ -6,18 +6,21 @@ import time
 from dataclasses import dataclass, replace
 
 from retouch.connections import Connections
+from retouch.events import iso
+from retouch.json_types import JsonObject
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.jobs import PRIORITY_BOOST_S
 from retouch.store.queue_position import Binding, queue_position
 from retouch.store.records import JobRecord
-from retouch_producer.gateway.enqueue.forecast import start_and_end, usual_duration_s
+from retouch_producer.findings.forecast import start_and_end, usual_duration_s
 
 _BINDING: dict[Binding, str] = {
     "none": "Nothing holds it: it starts with the next sweep.",
     "paused": "The lane is paused by hand. It starts when somebody resumes it.",
     "breaker": "The endpoint is down and the breaker is open. Jobs wait and lose no attempt.",
     "budget": "The calls of the tenant's day are spent or promised. It starts after midnight UTC.",
+    "account": "No account of the endpoint takes it: each is paused, draining, closed or served by no worker.",
     "backlog": "The tenant's backlog is full; this job is in it and keeps its place.",
     "tenant_in_flight": "The tenant has as many calls in flight as it may have.",
     "in_flight": "Every slot of the endpoint is taken.",
@@ -39,6 +42,17 @@ class Wait:
     binding: str = ""
     starts_at: float | None = None
     ends_at: float | None = None
+
+    @property
+    def document(self) -> JsonObject:
+        """Return the reason as a JSON object."""
+        return {
+            "reason": self.words,
+            "position": self.place,
+            "binding": self.binding or None,
+            "estimated_start_at": iso(self.starts_at) if self.starts_at else None,
+            "estimated_end_at": iso(self.ends_at) if self.ends_at else None,
+        }
 
 
 def wait_of(record: JobRecord, connections: Connections) -> Wait | None:
