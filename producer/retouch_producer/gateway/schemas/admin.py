@@ -27,8 +27,8 @@ class FailingReceiver(Schema):
     """
     A receiver without a success since `since`.
 
-    `waiting` counts the deliveries that wait for the host of the receiver. `next_at` is the time of the next attempt,
-    or null. While attempts are suspended, `shut_until` is the end of the suspension; else it is null.
+    `waiting` counts the deliveries to the receiver's host that wait or hold a slot. `next_at` is the time of the next
+    attempt, or null. While attempts are suspended, `shut_until` is the end of the suspension; else it is null.
     """
 
     id: str
