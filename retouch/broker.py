@@ -2,7 +2,7 @@
 Makes the Celery app from the settings. Processes that run or watch tasks need the app; producers do not.
 
 Celery carries messages and runs tasks. The store, not Celery, records which jobs wait, which may run, and which charges
-were made. The failure that each option prevents is stated beside it.
+were made. A comment beside an option states which failure the option prevents.
 """
 
 from __future__ import annotations

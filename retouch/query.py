@@ -86,7 +86,7 @@ class JobQuery:
     until: float = float("inf")
 
     def __str__(self) -> str:
-        """Return a text that parses to the same query at any later time."""
+        """Return a text that parses to this query at any time: it has instants in place of ages."""
         lists = ("tenant", self.tenants), ("state", self.states), ("code", self.codes), ("account", self.accounts)
         terms = [_written(name, values) for name, values in lists if values]
         terms += [_written("tag", ["=".join(pair) for pair in pairs]) for pairs in self.tags]
@@ -204,7 +204,7 @@ class _Reader:
 
 
 def _values_of(term: str, now: float, seen: Container[str]) -> tuple[str, tuple[object, ...]]:
-    """Return the field and the values of a term; raise `ValueError` for a fault. `seen` has the earlier fields."""
+    """Return the field and the values of a term; raise `ValueError` for a fault. `seen` has the fields so far."""
     name, colon, rest = term.partition(":")
     if not colon or '"' in name:
         kind = {"ed_": "id", "rc_": "receiver"}.get(term[:3])

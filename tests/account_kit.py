@@ -49,7 +49,10 @@ def settle(kit: LaneKit, claim: Claim, outcome: Outcome) -> list[Message]:
 
 
 def refuse(kit: LaneKit, claim: Claim, outcome: Outcome, health: str) -> list[Message]:
-    """Record that a POST was refused for free, settle the claim with this outcome, and return the messages."""
+    """
+    Record that the endpoint refused a POST and charged nothing, settle the claim with this outcome, return the
+    messages.
+    """
     kit.jobs.answer(claim, "refused", None, health)
     return settle(kit, claim, outcome)
 

@@ -1,4 +1,6 @@
-"""`retouch worker`: runs Celery worker processes, restarts dead ones, and stops all in bounded time."""
+"""
+`retouch worker`: runs Celery worker processes, replaces those that die, and stops all of them within a bounded time.
+"""
 
 from __future__ import annotations
 

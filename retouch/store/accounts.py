@@ -73,7 +73,7 @@ class AccountNumbers:
 
     @property
     def takes_jobs(self) -> bool:
-        """Whether the account is served, and is not paused, draining or closed; an open breaker does not count."""
+        """Whether the account is served, and is not paused, draining or closed; an open breaker does not matter."""
         return self.served and not self.mode and not self.closed
 
     @property

@@ -222,7 +222,7 @@ def deliveries_by_tenant(tenant: str) -> str:
 
 
 def receivers_by_tenant(tenant: str) -> str:
-    """Return the key of the index of all receivers of a tenant, including those that its jobs named."""
+    """Return the key of the index of all receivers of a tenant, including those that only jobs named."""
     return f"rt:receivers_by_tenant:{tenant}"
 
 

@@ -1,8 +1,8 @@
 """
 The Redis commands that Retouch uses, with the types of their replies under `decode_responses`.
 
-The types of redis-py cover bytes and text, threads and event loops. These protocols have only the types that our
-clients return. They are for the type checker: at run time, the clients are those of redis-py.
+The types of redis-py allow replies of bytes or text, from a blocking client or an asyncio client. These protocols have
+only the types that our clients return. They are for the type checker: at run time, the clients are those of redis-py.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Pipeline(_Queued, Protocol):
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """
-        Send the commands and return their replies in order, each with the type of its command.
+        Send the commands and return their replies in order, each with the type that its command returns outside a
+        pipeline.
 
         With `raise_on_error=False`, the reply of a command that failed is its exception.
         """
@@ -89,7 +90,7 @@ class AsyncPipeline(_Queued, Protocol):
     """A pipeline of a client for asyncio: it sends several commands in one round trip."""
 
     async def execute(self) -> list[Any]:
-        """Send the commands and return their replies in order, each with the type of its command."""
+        """Send the commands and return their replies in order, as `Pipeline.execute` does."""
 
 
 class _Blocking(Protocol):
@@ -187,7 +188,7 @@ class _Awaited(Protocol):
 
 
 class AsyncClient(_Awaited, Protocol):
-    """A client for asyncio. It has only the commands of code that runs both in threads and on event loops."""
+    """A client for asyncio. This type has only the commands that are used by code for both threads and event loops."""
 
 
 AnyClient = Client | AsyncClient

@@ -97,7 +97,10 @@ def compose(folder: Traversable, name: str) -> str:
 def _add(
     folder: Traversable, local: str, module: str, late: str, modules: dict[str, str], path: tuple[str, ...]
 ) -> None:
-    """Add the definition of a module after those that it needs; `path` has the modules that need it, for messages."""
+    """
+    Add the definition of a module to `modules`, after the definitions of the modules that it needs. `path` has the
+    modules that need this one, for error messages.
+    """
     if local != module:
         raise ValueError(f"module {module!r} is called {local!r}, expected its own name")
     if module in path:
@@ -162,7 +165,7 @@ def load(client: AnyClient, name: str) -> Script[Reply]:
 
 
 def messages_of(reply: list[str]) -> list[Message]:
-    """Return the (lane, item) pairs of the messages that a script asks its caller to send, each as `lane item`."""
+    """Return (lane, item) for each message that a script asks its caller to send; `reply` has them as `LANE ITEM`."""
     return [(lane, item) for lane, _, item in (line.partition(" ") for line in reply)]
 
 

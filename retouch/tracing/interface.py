@@ -1,4 +1,7 @@
-"""The interface to traces. Its methods do nothing, and it is used while traces are off. `otel.py` records spans."""
+"""
+The interface to traces. The classes here are used while traces are off, and record nothing. `otel.py` has those that
+record.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ EndpointCall = Literal["post", "poll", "download"]
 
 
 class Span:
-    """One span. Callers pass objects of ours to it; only `otel.py` decides which of their values become attributes."""
+    """One span. Callers pass Retouch's objects; only `otel.py` decides which of their values become attributes."""
 
     def enqueued(self, results: Sequence[EnqueueResult]) -> None:
         """Add the results of an enqueue."""
@@ -36,9 +39,9 @@ class Span:
 
 class Tracing:
     """
-    The calls that record traces. Here, while traces are off, they record nothing.
+    The methods that record traces. Those of this class record nothing: it is used while traces are off.
 
-    While traces are on, each method that returns a context manager records its block as one span.
+    In the class that records, each method that returns a context manager records its block as one span.
     """
 
     def incoming(self, headers: Mapping[str, str]) -> AbstractContextManager[None]:
@@ -67,7 +70,8 @@ class Tracing:
 
     def headers(self) -> dict[str, str]:
         """
-        Return the header `traceparent`, with which a peer continues the present trace; an empty dict without a span.
+        Return the header `traceparent`: the server that gets it can continue the present trace. Without a span, return
+        an empty dict.
         """
         return {}
 

@@ -1,5 +1,6 @@
 """
-Tests each alert of ops/prometheus/rules.yml twice: by `promtool` on written series, and with a real fault.
+Tests each alert of ops/prometheus/rules.yml twice: by `promtool` on the series in rules_test.yml, and with a real
+fault.
 
 `make alerts-test` runs Valkey, the simulator, a worker and three gateways. One Prometheus scrapes one gateway, and
 another Prometheus scrapes all three. In their rules, a minute lasts a second. At the end, the expressions of the
@@ -96,7 +97,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 
 def test_alerts_fire_on_series_and_only_then() -> None:
-    """Each alert fires on its series in rules_test.yml, but not before its time and not without the fault."""
+    """Each alert fires on its series in rules_test.yml. It fires neither too early nor on series without the fault."""
     assert (result := promtool("test", "rules", "rules_test.yml")).returncode == 0, result.stderr + result.stdout
 
 

@@ -95,7 +95,7 @@ def test_signing_in_by_a_link(visits: Visits, site: Site, by: By, javascript: bo
 @HOWS
 @DOES("POST /console/theme")
 def test_choosing_a_theme(visits: Visits, by: By, javascript: bool) -> None:
-    """The chosen theme has the colours of a system with this theme, and stays on the next page."""
+    """The chosen theme has the same colour of text as on a system with this theme. It stays on the next page."""
     visit = visits(theme="light", javascript=javascript)
     page = visit.open("overview")
     light = page.evaluate("getComputedStyle(document.body).color")
@@ -265,7 +265,7 @@ def test_switching_and_testing_an_account(visits: Visits, by: By, javascript: bo
 @HOWS
 @DOES("POST /console/bill")
 def test_comparing_a_bill(visits: Visits, by: By, javascript: bool) -> None:
-    """A pasted bill is compared with the ledger, and the page says that its calls are more than possible."""
+    """A pasted bill is compared with the ledger. If it has more calls than the ledger allows for, the page says so."""
     visit = visits(javascript=javascript)
     page = visit.open("bill")
     write(page, page.get_by_label("Bill, one line a day"), f"{time.strftime('%Y-%m-%d', time.gmtime())},90000,1.00", by)

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(180)]
 @dataclass
 class Disk:
     """
-    A folder on a small file system. If no file system may be mounted, `mounted` is false, and faults are simulated.
+    A folder on a small file system. If this process may not mount one, `mounted` is false, and faults are simulated.
     """
 
     folder: Path

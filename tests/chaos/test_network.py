@@ -1,4 +1,4 @@
-"""Faults of the network between worker and Redis, and between worker and endpoint: cut, stalled, and restored."""
+"""The network between worker and Redis, or between worker and endpoint, is cut or stalls, and then works again."""
 
 from __future__ import annotations
 
@@ -62,9 +62,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def place(shared: Place) -> Place:
-    """
-    Return the worker and its proxies after a reset: everything passes, no charge is on record, and calls are held.
-    """
+    """Reset the shared stack and return it: the proxies pass everything, no charge is on record, and calls are held."""
     shared.to_redis.heal()
     shared.to_endpoint.heal()
     shared.stage.hold_calls()
@@ -74,7 +72,10 @@ def place(shared: Place) -> Place:
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_no_way_to_redis_while_calls_are_in_flight(place: Place, fault: str) -> None:
-    """When Redis cannot be reached for longer than a lease, the worker stores all paid answers afterwards."""
+    """
+    If a worker cannot reach Redis for longer than a lease lasts, it stores all paid answers once it can reach Redis
+    again.
+    """
     jobs = place.enqueue(20)
     assert eventually(lambda: place.in_flight() == 20)
     getattr(place.to_redis, fault)()
@@ -150,9 +151,9 @@ def test_the_way_to_the_endpoint_stalls_during_calls(place: Place) -> None:
 
 def test_another_worker_goes_on_while_one_is_cut_off(place: Place) -> None:
     """
-    If a worker loses Redis during its calls, another worker ends the jobs with `outcome_unknown`.
+    If a worker loses its connection to Redis during its calls, another worker ends the jobs with `outcome_unknown`.
 
-    The late answers of the first worker are still used, without a second POST.
+    Once the first worker reaches Redis again, its late answers are used, without a second POST.
     """
     jobs = place.enqueue(10)
     assert eventually(lambda: place.in_flight() == 10)

@@ -13,7 +13,7 @@ from tests.docs.pages import headings
 
 
 def test_the_page_is_what_the_commands_say() -> None:
-    """The page has every command, argument and option with its present help; `make fmt` writes the page again."""
+    """The page has every command, argument and option with its current help text; `make fmt` writes the page again."""
     assert cli_docs.PAGE.read_text() == cli_docs.page()
 
 

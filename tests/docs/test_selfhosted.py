@@ -152,7 +152,7 @@ def test_more_than_the_cap_is_refused(serve: Serve, accounts: Any, simulator: Si
 
 
 def test_refusals_are_those_of_the_endpoint(serve: Serve, accounts: Any, simulator: Simulator, tmp_path: Path) -> None:
-    """Wrong fields, an unfetchable picture, a failed edit and a wrong key are answered as by the endpoint."""
+    """Wrong fields, an unfetchable picture, a failed edit and a wrong key are answered as the endpoint answers them."""
     path = accounts(serve("--edit", "own_function:edit"))
     endpoint = held(endpoints_of(path))
     (tmp_path / "go").touch()

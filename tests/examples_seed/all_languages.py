@@ -84,7 +84,7 @@ def test_node_verifies_webhooks(tmp_path: Path) -> None:
 
 
 def test_node(api: Api, assert_edited: Check, tmp_path: Path) -> None:
-    """The Node example prints a success with an edited image; it uses the npm package that it names."""
+    """The Node example prints a success with an edited image. It uses the npm package `request`."""
     run(
         [tool("npm", "install Node 18 or later"), "install", "--silent", "--no-audit", "request"],
         tmp_path,
@@ -116,7 +116,10 @@ def test_java(api: Api, assert_edited: Check, tmp_path: Path) -> None:
 
 
 def test_jdk_client(api: Api, simulator: Simulator, tmp_path: Path) -> None:
-    """Java's own HTTP client offers HTTP/2 with each request. The gateway enqueues its job over HTTP/1.1."""
+    """
+    Java's own HTTP client offers HTTP/2 with each request. The gateway accepts its request over HTTP/1.1 and enqueues
+    the job.
+    """
     if not shutil.which("javac"):
         install("default-jdk-headless")
     (tmp_path / "Main.java").write_text(JDK)

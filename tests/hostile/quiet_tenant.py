@@ -31,7 +31,8 @@ RATES = {"enqueue": 3.0, "read": 10.0, "list": 5.0, "upload": 1.0}
 @dataclass
 class QuietTenant:
     """
-    A tenant that uses a gateway. `times` has the seconds of each request by kind, and of each webhook under `webhook`.
+    A tenant that uses a gateway. `times` has the seconds of each request under its kind, and the seconds of each
+    webhook under `webhook`.
     """
 
     client: HttpClient

@@ -2,8 +2,9 @@
 A server with good and harmful receivers of webhooks, and with pictures: `python -m tests.hostile.receivers`.
 
 The first segment of a path chooses the answer. `good` answers 204 and stores the event. `hang` never answers. `fail`
-answers 500. `drip` sends one byte of its head every 0.2 s. `slow` answers after 3 s. `large` answers without end.
-`photo` is a photograph, and `big` is a PNG of 49 MB. `log` lists each job with a final event, and when the event came.
+answers 500. `drip` sends one byte of the answer's header every 0.2 s. `slow` answers after 3 s. `large` answers without
+end. `photo` is a photograph, and `big` is a PNG of 49 MB. `log` lists each job with a final event, and when the event
+came.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Pulse:
         """
         Return a context manager that renews a lease during the block.
 
-        If the block raises an error of Redis, the error is logged and raised.
+        If the block raises an error of Redis, the error is logged and raised again.
         """
         entry = (lease.lane, lease.item, lease.fence)
         with self._lock:

@@ -22,7 +22,8 @@ class Retention:
 
     def sweep(self) -> bool:
         """
-        Roll up history, trim the indexes and delete a batch of due images; return True if more images may be due.
+        Sum up the counts of past minutes, trim the indexes and delete a batch of due images. Return True if more images
+        may be due.
 
         Failure policy: if an image cannot be deleted, or was just stored again, a sweep looks at it again in an hour.
         """

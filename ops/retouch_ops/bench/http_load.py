@@ -90,7 +90,7 @@ async def watch(url: str, secret: str, begun: asyncio.Semaphore, until: bytes) -
     """
     Read server-sent events until one contains `until`, and return True. Return False if the stream ends first.
 
-    The first event releases `begun` once.
+    When the first event comes, release `begun`.
     """
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(_message("GET", url, secret))

@@ -19,7 +19,8 @@ def measure(harness: Harness, scale: Scale) -> list[Row]:
     """
     Return by how many kB the memory of the workers grows for each waiting retry.
 
-    The first attempt of each job fails, and the second is due an hour later. The tutorial's Celery waits by countdown.
+    The first attempt of each job fails, and the second is due an hour later. In the tutorial's Celery, a retry waits by
+    its `countdown`.
     """
     count, warm = (10_000, 1_000) if scale == "full" else (300, 100)
     ours, left = _retouch(harness, count, warm)

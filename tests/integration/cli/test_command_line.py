@@ -1,4 +1,4 @@
-"""Tests of the `retouch` command as a process: each error is one line, and the exit codes are documented."""
+"""Tests of the `retouch` command as a process: each error is one line, and the exit codes are the documented ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.process_watch import retouch
 
 
 def test_help_and_version() -> None:
-    """The help lists the commands of producer and ops, and the version is that of the package."""
+    """`--help` lists commands of all packages, and `--version` prints the version of the package `retouch`."""
     listed = retouch("--help")
     assert listed.returncode == 0
     for name in ("up", "worker", "flower", "gateway", "simulator", "doctor", "settings"):

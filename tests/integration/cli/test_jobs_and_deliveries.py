@@ -29,7 +29,9 @@ def stores(queue: EditQueue) -> Connections:
 
 
 def failed_job(queue: EditQueue, stores: Connections, *, paid: bool) -> Job:
-    """Return a failed job that the endpoint refused. With `paid`, the endpoint made an image that nobody fetched."""
+    """
+    Return a failed job. With `paid`, the endpoint made an image that nobody fetched; else the endpoint refused the job.
+    """
     job = queue.enqueue(EDIT)
     claim = stores.jobs.claim(job.id, 15)
     assert claim is not None
@@ -124,7 +126,10 @@ def test_cancel_reports_each_job_and_reads_ids_from_standard_input(queue: EditQu
 
 
 def test_replay_says_what_it_may_cost(queue: EditQueue, stores: Connections) -> None:
-    """The replay of a paid job resumes, and the replay of an unpaid job POSTs again. `--dry-run` only shows this."""
+    """
+    The replay of a paid job continues from the paid answer; that of an unpaid job POSTs again. `--dry-run` only prints
+    this.
+    """
     paid, unpaid = failed_job(queue, stores, paid=True), failed_job(queue, stores, paid=False)
     expected = {
         unpaid.id: "would be replayed: POSTs again, a new charge",

@@ -48,7 +48,8 @@ def paused(queue: EditQueue) -> Any:
 @pytest.mark.usefixtures("module_worker", "paused")
 def test_preview_run_and_exact_counts(people: People, queue: EditQueue, callers: Callers, client: Any) -> None:
     """
-    A preview changes nothing. Its run cancels exactly the jobs of the preview, and a second click starts no other run.
+    A preview changes nothing. The confirmed run cancels exactly the jobs of the preview, and a second click starts no
+    second run.
 
     The audit log has the start and the end of the run.
     """

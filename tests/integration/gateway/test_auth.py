@@ -10,7 +10,7 @@ from retouch_producer.gateway.http.auth import KeyCache
 
 
 def test_a_known_key_never_waits_behind_guesses(client: Any) -> None:
-    """A known key is found even after it left the cache, while guessed keys occupy all turns for unknown keys."""
+    """A known key that has left the cache is found, even while guessed keys occupy all lookups for unknown keys."""
     tenants = TenantStore(client)
     key, secret = tenants.create_key("acme", "producer", "a key")
     key_cache = KeyCache(tenants)

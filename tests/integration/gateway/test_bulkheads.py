@@ -103,8 +103,7 @@ def test_an_image_store_that_hangs_stops_images_alone(
 
 def release(pipe: Path, asked: list[Future[httpx.Response]]) -> None:
     """
-    End each blocked read of a named pipe, until all requests are answered. The pipe is renamed, so that a new read
-    finds no file.
+    Rename a named pipe, so that a new read finds no file. Then end each blocked read, until all requests are answered.
     """
     gone = pipe.rename(pipe.with_suffix(".gone"))
 
@@ -143,7 +142,7 @@ def test_captures_share_one_bound_of_memory(client: Any, tmp_path: Path, picture
 @pytest.mark.parametrize(("length", "asked_for"), [("Content-Length: 7\r\n", 7), ("", 1_000)])
 def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, length: str, asked_for: int) -> None:
     """
-    Before a body is read, `admit` gets the declared length, or `max_bytes` without a declared length. If `admit`
+    Before a body is read, `admit` gets the declared length, or `max_bytes` if no length is declared. If `admit`
     refuses, the download ends as a timeout.
     """
     asked: list[int] = []
@@ -159,7 +158,7 @@ def test_room_is_asked_for_before_a_body_is_read(session: requests.Session, leng
 
 
 def test_who_goes_away_keeps_its_turn_until_its_thread_is_free() -> None:
-    """A cancelled request counts against the share of the tenant until the thread of the request ends."""
+    """A cancelled request counts against its tenant's share of threads until the thread that works for it ends."""
 
     async def run() -> None:
         bulkhead, hanging = Bulkhead("test", 4, 1, 0), threading.Event()

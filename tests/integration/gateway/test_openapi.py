@@ -42,7 +42,7 @@ def test_generated_requests(ops: Api) -> None:
 
 def test_allow_is_what_an_address_takes(callers: Callers) -> None:
     """
-    On every path, `Allow` in an answer 405 lists exactly the methods that are not answered 405, even with odd ids.
+    An answer 405 names in `Allow` exactly the methods that the path answers otherwise, also if the path has an odd id.
     """
     nobody = callers.with_secret()
     described = nobody.get("/openapi.json").json()["paths"]

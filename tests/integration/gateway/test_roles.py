@@ -45,8 +45,8 @@ def test_each_route_that_changes_something_is_in_the_table() -> None:
 @pytest.fixture
 def keys_of(callers: Callers, client: Any) -> Callable[[str], Api]:
     """
-    Return a function from a role to a caller. The caller for `none` has no key, and the caller for `revoked` has a
-    revoked key.
+    Return a function that takes a role and returns a caller with this role. The caller for `none` has no key, and the
+    caller for `revoked` has a revoked key.
     """
 
     def caller(role: str) -> Api:

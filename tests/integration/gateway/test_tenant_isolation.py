@@ -11,7 +11,9 @@ from tests.store_access import store_access
 
 
 def test_a_job_overtakes_another_tenants_thousand(queue: EditQueue) -> None:
-    """A job that arrives after a thousand jobs of another tenant is among the first two hundred that are enqueued."""
+    """
+    If a tenant begins a thousand enqueues, and then another tenant begins one, this one is among the first 200 to end.
+    """
     kit, connections = LaneKit(store_access(queue).client), store_access(queue)
     batcher = EnqueueBatcher(connections.jobs, connections.publisher)
     finished: list[str] = []

@@ -47,7 +47,7 @@ def test_the_demo_edits_a_photograph_and_stops_everything(tmp_path: Path) -> Non
 
 
 def test_an_interrupted_demo_stops_everything(tmp_path: Path) -> None:
-    """Ctrl-C during the demo ends it with 130, and no process of the stack is left."""
+    """Ctrl-C ends the demo with exit code 130, and no process of the stack is left."""
     (tmp_path / "out/demo").mkdir(parents=True)
     os.mkfifo(tmp_path / "out/demo/before.jpg")  # nobody reads it: there the demo waits for us, however fast it is
     with run_retouch("demo", folder=tmp_path) as demo:

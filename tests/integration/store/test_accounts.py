@@ -15,8 +15,8 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 def test_a_message_goes_to_the_queue_of_its_account(kit: LaneKit) -> None:
     """
-    A message for a job of `default` goes to the queue `edits`, and for another account to that account's queue. The job
-    has the reason for its account.
+    The message for a job goes to the queue of the job's account: `edits` for `default`, `edits.b` for `b`. The job has
+    the reason why it got this account.
     """
     kit.open_accounts(account("default", 1), account("b", 1))
     messages = kit.enqueue(*(jobs := [kit.new(), kit.new()]))
@@ -82,8 +82,8 @@ def test_an_own_account_serves_its_tenant_alone(kit: LaneKit) -> None:
 
 def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: AccountStore) -> None:
     """
-    While an own account with `shared_fallback` `never` is paused, the jobs of its tenant wait. Jobs of other tenants
-    still run.
+    While a tenant's own account is paused, and its `shared_fallback` is `never`, the tenant's jobs wait. Jobs of other
+    tenants still run.
     """
     kit.open_accounts(account("own", 2, tenants=("acme",)), account("shared", 3))
     store.pause("own")
@@ -102,8 +102,8 @@ def test_a_tenant_with_never_waits_for_its_own_account(kit: LaneKit, store: Acco
 
 def test_free_only_moves_what_cannot_have_been_billed(kit: LaneKit, store: AccountStore) -> None:
     """
-    While an own account with `free_only` is paused, a new job uses a shared account. A job that may have been billed
-    waits for the own account.
+    While a tenant's own account with `free_only` is paused, a new job of the tenant uses a shared account. A job that
+    may have been billed waits for the own account.
     """
     kit.open_accounts(account("own", 1, tenants=("acme",), shared_fallback="free_only"), account("shared", 1))
     (billed,) = several(kit, 1)

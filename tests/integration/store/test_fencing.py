@@ -175,8 +175,8 @@ def test_an_answer_that_cost_nothing_is_not_adopted(kit: LaneKit) -> None:
 
 def test_cancelling_where_a_job_stands(kit: LaneKit, client: Any) -> None:
     """
-    A waiting job is cancelled at once, and a running or polled job when its call ends. The record says whether the job
-    was charged before. An ended job does not change.
+    A waiting job is cancelled at once. A running or polled job is cancelled when its call ends. The record says whether
+    the job was charged before. An ended job does not change.
     """
     waiting, dispatched, parked, polled, running = jobs = [kit.new() for _ in range(5)]
     kit.open(4, 0.0)

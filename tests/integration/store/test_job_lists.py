@@ -29,7 +29,7 @@ def failed(code: str) -> Fail:
 
 
 def listed(kit: LaneKit, query: JobQuery, limit: int = 3) -> list[str]:
-    """Return the ids of all jobs that match a query, read page by page. Assert that each page with a cursor is full."""
+    """Read all pages of a query, and return the ids of its jobs. Assert that each page before the last is full."""
     search, found, after = JobSearch(kit.jobs), list[str](), None
     while True:
         page = search.page(query, limit, after)

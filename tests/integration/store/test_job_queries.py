@@ -103,8 +103,8 @@ def test_jobs_by_account(kit: LaneKit, client: Any) -> None:
 
 def test_one_of_many_by_account_is_looked_at_alone(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    The only job of an account among 2,000 jobs is found with one entry read. For `default`, which has no index, a query
-    ends at its bound of entries.
+    If one of 2,000 jobs is of account `b`, `account:b` finds this job and reads only one entry. `default` has no index,
+    so a page of `account:default` ends after a bounded number of entries.
     """
     kit.open_accounts(account("default", 1, tier=1), account("b", 1, tier=2))
     kit.enqueue(*(kit.new() for _ in range(2_000)))
@@ -220,7 +220,10 @@ def test_three_of_many_cost_few_round_trips(kit: LaneKit, text: str, monkeypatch
 
 
 def test_the_newest_jobs_of_all_cost_no_look_at_each_tenant(kit: LaneKit, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A page of the newest 50 jobs of 300 tenants reads fewer than 100 entries, in at most six round trips."""
+    """
+    If each of 300 tenants has one job, a page of the newest 50 reads fewer than 100 entries, in at most six round
+    trips.
+    """
     made = [kit.new(f"t{number}") for number in range(300)]
     for job in made:
         kit.enqueue(job)

@@ -41,8 +41,8 @@ def test_receivers_are_listed_by_tenant(kit: LaneKit, client: Any) -> None:
 
 def test_receivers_are_read_page_by_page(kit: LaneKit, client: Any) -> None:
     """
-    A page of ten of a thousand receivers takes few commands. A page begins after the id in the cursor, even if that
-    receiver was removed.
+    If there are a thousand receivers, a page of ten takes few commands. The next page begins after the id in the
+    cursor, even if the receiver with this id was removed.
     """
     made = sorted(kit.receivers.ensure("acme", f"https://h.example/{place}").id for place in range(1_000))
     client.config_resetstat()
@@ -77,8 +77,8 @@ def test_disabled_receivers_are_counted_without_reading_receivers(kit: LaneKit, 
 
 def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
     """
-    A tenant's 21st receiver of every job is refused. An existing receiver can still be changed, and another tenant can
-    still add receivers.
+    A tenant cannot add a 21st receiver that gets the events of all jobs. It can still change an existing receiver, and
+    another tenant can still add receivers.
     """
     for place in range(OF_EVERY_JOB_MOST):
         kit.receivers.add("acme", f"https://h.example/{place}")
@@ -89,7 +89,9 @@ def test_receivers_of_every_job_are_bounded(kit: LaneKit) -> None:
 
 
 def test_deliveries_and_their_cursors_are_of_ones_own(kit: LaneKit, client: Any, callers: Callers) -> None:
-    """A producer's list of deliveries, and each cursor of the list, has only deliveries of the producer's tenant."""
+    """
+    A producer lists only deliveries of its own tenant, and each cursor of the list ends with the id of such a delivery.
+    """
     api = callers()
     for tenant in ("acme", "loud", "loud", "acme", "loud"):
         receiver = kit.receivers.ensure(tenant, f"https://{tenant}.example/")

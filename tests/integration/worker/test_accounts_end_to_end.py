@@ -75,8 +75,8 @@ def test_accounts_that_fail_cost_nothing(
     queue: EditQueue, simulators: dict[str, Simulator], store: AccountStore, running: RunningWorker, client: Any
 ) -> None:
     """
-    One account refuses its key, one has a full queue, and one is often processing. Every job still gets its image with
-    one charge. The account with the refused key is closed until a test.
+    One account refuses its key, one has a full queue, and one often answers `processing`. Every job still gets its
+    image with one charge. The account with the refused key is closed until a test.
     """
     simulators["second"].settings(keys=["sk-another-one"])
     simulators["third"].settings(cap=1)
@@ -105,7 +105,7 @@ def test_accounts_that_fail_cost_nothing(
 
 
 def audited_changes(client: Any) -> list[tuple[str, object, object]]:
-    """Return (action, accounts, outcome) of each audit line of a worker, oldest first."""
+    """Return (action, accounts, outcome) of each line that a worker wrote into the audit log, oldest first."""
     lines = [line for line in reversed(AuditLog(client).lines()) if line.actor.surface == "worker"]
     assert all(line.actor.name.startswith(f"{socket.gethostname()}:") for line in lines)
     return [(line.action, line.details["ids"], line.details.get("outcome")) for line in lines]
@@ -115,7 +115,7 @@ def test_a_drain_under_load_loses_nothing(
     queue: EditQueue, simulators: dict[str, Simulator], store: AccountStore
 ) -> None:
     """
-    When an account has drained, the account is charged no more. Other accounts run the remaining jobs, and each job is
+    When an account has drained, no further charge is made at it. Other accounts run the remaining jobs, and each job is
     paid once.
     """
     simulators["main"].settings(latency_s=0.2)

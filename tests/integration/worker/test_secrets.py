@@ -80,8 +80,8 @@ def test_planted_values_stay_where_they_belong(
     loud_worker: RunningWorker, watch: Watch, queue: EditQueue, simulator: Simulator, sink: Sink, client: Any
 ) -> None:
     """
-    Whether jobs succeed, fail or lose an answer, no planted value is in the broker, Celery's events, the log, an
-    exception or a `repr`.
+    Whether jobs succeed, fail or lose an answer, no value that the test planted is in the broker, Celery's events, the
+    log, an exception or a `repr`.
     """
     simulator.faults(
         next=[

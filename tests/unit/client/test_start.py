@@ -1,7 +1,7 @@
 """
 A client is quick to import and to make, since a library is loaded only when it is needed.
 
-CPU time and memory are compared with those of a bare interpreter, since a busy machine slows both down.
+CPU time and memory are compared with those of a bare interpreter, which a busy machine slows down as well.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def test_what_is_not_needed_before_the_first_call_is_not_loaded(code: str) -> No
 
 
 def test_an_edit_needs_pydantic_alone() -> None:
-    """`from retouch import Edit` loads neither redis-py nor pydantic-settings, and builds no model."""
+    """`from retouch import Edit` loads neither redis-py nor pydantic-settings, and builds no pydantic model."""
     code = "import sys; from retouch import Edit, EditQueue; print(Edit.__pydantic_complete__, *sys.modules)"
     built, *loaded = output_of(code).split()
     assert built == "False"
@@ -70,7 +70,7 @@ def test_an_edit_needs_pydantic_alone() -> None:
 
 def test_a_client_that_is_first_used_beside_threads_loads_no_sdk() -> None:
     """
-    The first use of a client loads redis-py without the SDK of OpenTelemetry, even beside other threads. The
+    The first use of a client loads redis-py without the SDK of OpenTelemetry, even while other threads run. The
     application can import the SDK afterwards.
     """
     assert json.loads(output_of(FIRST_USED_BESIDE_A_THREAD)) == [[False, False], [True, False], True]

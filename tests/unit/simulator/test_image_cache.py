@@ -12,8 +12,8 @@ from retouch_ops.simulator.image_pool import Cache
 
 def test_a_late_waiter_does_not_drop_a_newer_value() -> None:
     """
-    After a failure, the first caller makes the value again. A second caller that sees the failure later does not remove
-    this value.
+    After a failure, the first caller makes the value again. If a second caller notices the failure later, it does not
+    remove the new value.
     """
     calls = count(1)
 

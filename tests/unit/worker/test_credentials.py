@@ -26,13 +26,18 @@ def logged() -> Iterator[Logged]:
 
 
 class Folder:
-    """A folder with an accounts file and key files. Each write changes the time of the file, so a reload notices it."""
+    """
+    A folder with an accounts file and key files. Each write gives a file another modification time, so that a reload
+    notices the change.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self._writes = path, 0
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Replace a file by another inode with a new time, as the system replaces a mounted secret."""
+        """
+        Replace a file by a new one, with another inode and modification time, as the system replaces a mounted secret.
+        """
         self._writes += 1
         draft = self.path / f"{name}.draft"
         draft.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -187,7 +187,7 @@ def _json_object(body: bytes) -> dict[str, object] | None:
 
 def _outputs(reply: Mapping[str, object]) -> list[tuple[str, ...]]:
     """
-    Return the links to each image of an answer, in the order to try them: `output`, then proxy links, then future
+    Return, for each image of an answer, its links in the order in which to try them: `output`, proxy links, future
     links.
 
     If `output` is a list, links with the same index in the three lists lead to one image. If `output` is a single link,

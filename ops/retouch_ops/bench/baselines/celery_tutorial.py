@@ -3,8 +3,8 @@ Celery as in tutorials. `python -m retouch_ops.bench.baselines.celery_tutorial B
 worker.
 
 The worker makes the same calls and writes the same bytes as Retouch. Unlike Retouch, it can lose a job, repeat a paid
-call, and exceed the endpoint's limit. There is no shared producer, no session for HTTP, and no result backend. Retries
-wait by countdown.
+call, and exceed the endpoint's limit. There is no shared producer, no session for HTTP, and no result backend. A retry
+waits in a worker, since it has a `countdown`.
 """
 
 from __future__ import annotations

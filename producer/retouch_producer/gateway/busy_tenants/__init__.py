@@ -1,5 +1,5 @@
 """
-Serves tenants that use much of the gateway in a process of their own.
+A process of its own serves the tenants that use much of the gateway.
 
 All requests of a process share one interpreter, so a tenant with thousands of requests would make all other tenants
 slow. The gateway measures how much each tenant uses (`http/tenant_load.py`). While a tenant is busy, the gateway hands

@@ -1,7 +1,7 @@
 """
 Sends the pictures of a job to browsers with an open session.
 
-This gateway reads and sends a picture even if the picture is in a bucket.
+The gateway itself reads and sends a picture, even if the picture is in a bucket.
 """
 
 from __future__ import annotations

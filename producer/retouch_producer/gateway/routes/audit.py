@@ -58,7 +58,7 @@ def audit_filter(since: str | None, until: str | None, action: str, actor: str, 
 
 
 def audit_cursor(cursor: str | None) -> str:
-    """Return a cursor after a check of its form, or "" for no cursor. Raises `invalid-request`."""
+    """Return a cursor, or "" for no cursor. Raises `invalid-request` for a text without the form of a cursor."""
     if cursor and not _CURSOR.fullmatch(cursor):
         raise invalid([("cursor", "expected the next_cursor of a page")])
     return cursor or ""

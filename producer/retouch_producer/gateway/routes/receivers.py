@@ -99,7 +99,7 @@ def _checked(body: dict[str, Any], key: ApiKey, dependencies: Dependencies) -> t
 def list_receivers(
     key: Caller, dependencies: Injected, tenant: TenantFilter = None, limit: PageLimit = 100, cursor: PageCursor = ""
 ) -> JSONResponse:
-    """List receivers, sorted by id, without their secrets. The list includes receivers that only single jobs name."""
+    """List receivers, sorted by id, without their secrets. Receivers that were only named by jobs are included."""
     with clear_errors():
         found, next_cursor = receivers_page(dependencies, scope(key, tenant), limit, cursor)
     data = _documents(dependencies, found)
@@ -112,7 +112,7 @@ def receivers_page(
     """
     Return a page of the receivers of a tenant ("" for all), and the cursor of the next page, or None at the end.
 
-    Raises the problem `invalid-request` for a cursor that is not of an earlier page.
+    Raises the problem `invalid-request` for a text without the form of a cursor.
     """
     after = parse_cursor(cursor)
     found, last = dependencies.connections.receivers.page(tenant, limit, after.item if after else "")
@@ -175,7 +175,7 @@ def disable_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> J
     "/{receiver_id}/enable", operation_id="enable_receiver", response_model=admin_schemas.Receiver, responses=_READ
 )
 def enable_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """Send to a receiver again, and forget its failures."""
+    """Send events to a receiver again, and forget its failures."""
     return _switched(dependencies, key, known(dependencies, receiver_id, key), False)
 
 

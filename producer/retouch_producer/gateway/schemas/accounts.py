@@ -10,7 +10,7 @@ from retouch_producer.gateway.schemas.edits import Instant, Schema
 
 
 class AccountCharges(Schema):
-    """The charges of the jobs that ended today, by their use."""
+    """The number of charges in each class, for the jobs that ended today."""
 
     useful: int
     repeated: int

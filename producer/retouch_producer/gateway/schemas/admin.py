@@ -14,7 +14,7 @@ from retouch_producer.gateway.schemas.events import Delivery
 
 class ReceiverRequest(Schema):
     """
-    A URL that receives the events of every job of a tenant. An empty `events` stands for the events that end a job.
+    A URL that receives events of a tenant's jobs. If `events` is empty, it receives only the events that end a job.
     """
 
     url: str
@@ -27,8 +27,8 @@ class FailingReceiver(Schema):
     """
     A receiver without a success since `since`.
 
-    `waiting` counts the deliveries that wait for the host of the receiver. `next_at` is the time of the next attempt,
-    or null. `shut_until` is the end of a suspension of attempts, or null.
+    `waiting` counts the deliveries to the receiver's host that wait or hold a slot. `next_at` is the time of the next
+    attempt, or null. While attempts are suspended, `shut_until` is the end of the suspension; else it is null.
     """
 
     id: str
