@@ -95,8 +95,8 @@ def fault_of(url: str, networks: Sequence[str] = (), ports: Sequence[int] = ALLO
     """
     Return a message about the first fault in the text of a URL that a user supplied, or None. No name is looked up.
 
-    If there are `networks`, names that look private and unusual ports are accepted, since the address is vetted when we
-    connect. The name `localhost` is accepted only if `networks` have a loopback address.
+    If there are `networks`, an unusual port is accepted, and so is a name that looks private, since the address is
+    vetted when we connect. The name `localhost` is accepted only if `networks` have a loopback address.
     """
     parts = split(url)
     if isinstance(parts, str):

@@ -50,9 +50,9 @@ class Publisher:
 
     def __init__(self, settings: Settings, on_loss: Callable[[int, BaseException], None] = lambda *_: None) -> None:
         """
-        Call `on_loss` with the number of lost messages and the error.
+        `on_loss` is called with the number of lost messages and the error.
 
-        It is called at once when the broker does not answer. The messages of the next two seconds are lost too; the
+        When the broker does not answer, this happens at once. The messages of the next two seconds are lost too; the
         first `publish` after that time, or `close`, reports them together.
         """
         self._settings, self._on_loss, self._rests_until = settings, on_loss, 0.0

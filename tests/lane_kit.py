@@ -44,8 +44,8 @@ class LaneKit:
 
     def new(self, tenant: str = "acme", priority: str = "normal", deadline_s: float = 3_600.0, **spec: Any) -> NewJob:
         """
-        Return a job that is not enqueued yet. `key` is the idempotency key, and `fingerprint` belongs to the job's
-        request. Jobs with an equal `share_key` are duplicates of each other.
+        Return a job that is not enqueued yet. `key` is the idempotency key, and `fingerprint` stands for the content of
+        the request. Jobs with an equal `share_key` are duplicates of each other.
         """
         key, fingerprint, share_key = spec.pop("key", ""), spec.pop("fingerprint", "-"), spec.pop("share_key", "")
         text = JobSpec(tenant, EDIT, deadline_s, priority=priority, **spec).to_json()
@@ -56,7 +56,7 @@ class LaneKit:
         self.lanes.open([Account(DEFAULT_ACCOUNT, "", "", limit=limit, rate_per_s=rate_per_s)])
 
     def open_accounts(self, *accounts: Account) -> None:
-        """Set the gates of these accounts, and announce them as served, as a worker with their keys does."""
+        """Set the gates of these accounts, and announce the accounts as served, as does a worker with their keys."""
         self.lanes.open(accounts)
         self.serve(*(account.id for account in accounts))
 
@@ -79,7 +79,9 @@ class LaneKit:
         return sorted(self.client.zrange(f"rt:{lane}:slots", 0, -1))
 
     def rescue(self) -> list[Message]:
-        """Sweep now and return the messages, even if the next sweep is not due or the endpoint's queue was full."""
+        """
+        Run a sweep at once, and return its messages. Neither its due time nor a full queue of the endpoint delays it.
+        """
         self.client.hdel("rt:rescue", "next_at")
         self.client.hdel("rt:edits:gate", "full_until")
         return self.lanes.rescue(1.0, LEASE_S, RETENTION_S)[1]
@@ -100,11 +102,11 @@ class LaneKit:
         return record.state
 
     def finish(self, job: str, decision: Any) -> list[Message]:
-        """Claim a job and settle it with a decision; return the messages."""
+        """Claim a job and settle it with a decision; return the messages that are to be sent."""
         return self.jobs.settle(self.claim(job), decision)
 
     def fail_delivery(self, tenant: str, url: str, outcome: DeliveryOutcome) -> Receiver:
-        """Make a job fail, settle the delivery of this event to `url` with `outcome`, and return the receiver."""
+        """Make a job fail, settle the delivery of the failure to `url` with `outcome`, and return the receiver."""
         receiver = self.receivers.ensure(tenant, url)
         job = self.new(tenant, receivers=(receiver.id,))
         self.enqueue(job)
@@ -159,7 +161,7 @@ def _assert_lane(client: Any, lane: str) -> None:
 
 
 def _bound_of(gate: dict[str, str], usual: int) -> int:
-    """Return the most slots that a gate may hold: the ceiling of a learnt limit, otherwise the limit."""
+    """Return the most slots that a gate may hold: its ceiling if the limit is learnt, else its limit, or `usual`."""
     return int(gate["ceiling"] if gate.get("learn") == "1" else gate.get("limit", usual))
 
 
@@ -175,7 +177,7 @@ def _assert_accounts(client: Any, accounts: list[str], slots: list[str]) -> int:
 
 
 def _in_line(client: Any, lane: str, part: str) -> set[str]:
-    """Return the proven and the unproven groups that wait in a lane."""
+    """Return the groups in one part of a lane (`ready` or `resting`), both proven and unproven."""
     lines = (f"rt:{lane}:{part}", f"rt:{lane}:{part}:unproven")
     return {group for line in lines for group in client.zrange(line, 0, -1)}
 

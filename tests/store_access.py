@@ -1,4 +1,4 @@
-"""Access to the stores that a queue uses, and to all that a Redis contains, for tests that read them."""
+"""Access for tests: to the stores that a queue uses, and to everything that a Redis contains."""
 
 from __future__ import annotations
 

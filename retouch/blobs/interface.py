@@ -102,7 +102,7 @@ def is_thumbnail(name: str) -> bool:
 
 def image_names(name: str) -> tuple[str, ...]:
     """
-    Return the names that an image may have, one for each format, if `name` is a thumbnail. Else return only `name`.
+    If `name` is a thumbnail, return the names that its image may have, one for each format. Else return only `name`.
     """
     # The name of a thumbnail does not show the format of its image.
     stem = name.removesuffix(_THUMBNAIL)

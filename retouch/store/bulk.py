@@ -223,7 +223,7 @@ class BulkStore:
         """
         Abort a run; return `aborted`, `final` if the run was over, or `unknown`.
 
-        Moves that the run has made are not undone.
+        What the run has already done is not undone.
         """
         word: str = self._scripts["bulk_abort"](args=[run])
         found = self.find(run)
@@ -248,7 +248,7 @@ class BulkStore:
 
     def move(self, run: BulkRun, lease_s: float, retention_s: float) -> tuple[str, list[Message]]:
         """
-        Act on up to ten items of the chunk; return a word, and the messages that the caller must send.
+        Act on up to ten items of the run's present chunk; return a word, and the messages that the caller must send.
 
         The word is `running` if the chunk has more items, `planning` if the chunk is empty, `done` if the run is over,
         or `stale` if the lease is lost or the run was aborted.

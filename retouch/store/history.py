@@ -42,7 +42,7 @@ class Period:
 
 
 class History:
-    """Reads the counts, the present minute included; each call reads them in one atomic step."""
+    """Reads the counts, including those of the present minute. Each call reads them in one atomic step."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -194,7 +194,7 @@ def _joined(parts: Iterable[_Rows]) -> _Rows:
 
 
 def _named(by: By, rows: _Rows) -> dict[str, HistoryCounts]:
-    """Return {account or tenant: counts}; with tenants, the row `other` is included."""
+    """Return {account or tenant: counts}. If `by` is `tenant`, the row `other` is included."""
     prefix = _PREFIXES[by]
     named = {row.removeprefix(prefix): counts for row, counts in sorted(rows.items()) if row.startswith(prefix)}
     if by == "tenant" and OTHER_TENANTS in rows:

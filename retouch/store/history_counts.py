@@ -97,7 +97,7 @@ class HistoryCounts:
 
     @property
     def answers(self) -> dict[str, int]:
-        """Answers of the endpoint by class. A polled POST counts as `processing`, and again when polling is over."""
+        """Answers of the endpoint by class. A polled POST counts twice: as `processing`, and by its final class."""
         return self._by_first("answers")
 
     @property
@@ -112,7 +112,8 @@ class HistoryCounts:
         """
         Return the number of charges of each account, whatever their use.
 
-        The counts of a single account do not name the account: its charges are under `default`.
+        If these are the counts of one account only, they do not name the account, and all its charges are under
+        `default`.
         """
         sums = Counter[str]()
         for name, count in self.counts.items():
@@ -129,7 +130,7 @@ class HistoryCounts:
 
     @property
     def charges_moved(self) -> dict[str, int]:
-        """Charges whose use was changed by a late answer, by their earlier use."""
+        """{earlier use: number of charges}, for the charges whose use was changed by a late answer."""
         return self._by_first("charges_back")
 
     @property

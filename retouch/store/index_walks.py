@@ -55,7 +55,7 @@ class Walk:
 
 
 def begin_walk(source: Source, filters: Sequence[Filter], query: JobQuery, after: IndexCursor | None) -> Walk:
-    """Return a walk over the entries of a source after the cursor `after`; listed entries become unread at once."""
+    """Return a walk over the entries of a source that follow the cursor `after`. Listed entries are unread at once."""
     walk = Walk(source, filters, last=after)
     if source.listed is not None:
         _take_in(walk, source.listed, query)

@@ -17,7 +17,7 @@ class InputRuns(NamedTuple):
 
 
 def other_runs(jobs: JobStore, record: JobRecord, limit: int) -> InputRuns:
-    """Return up to `limit` other runs of a job's input picture; an empty result if no copy of the picture was made."""
+    """Return up to `limit` other runs of a job's input picture, or none if no copy of the picture was made."""
     if not record.spec.input:
         return InputRuns([], 0)
     index = keys.jobs_by("input", record.spec.tenant, keys.input_digest(record.spec.input))

@@ -66,7 +66,7 @@ def from_environment() -> dict[str, object]:
 
 
 def are_plain(values: Mapping[str, object]) -> bool:
-    """Return whether all these settings match their patterns in `_PLAIN`; the model would accept them."""
+    """Return whether all these settings match their patterns in `_PLAIN`. If so, the model would accept them."""
     return all(
         isinstance(value, str) and name in _PLAIN and re.fullmatch(_PLAIN[name], value, re.ASCII)
         for name, value in values.items()

@@ -70,7 +70,7 @@ class RedisTransport:
         await self.connections.close()
 
     def admission_settings(self, callbacks: Iterable[str]) -> Settings:  # noqa: ARG002 - ours list what is allowed
-        """Return our own settings, since nobody else checks a request before it is in the store."""
+        """Return this client's settings, since nobody else checks a request before it is in the store."""
         return self.connections.settings
 
     async def require_answer(self) -> None:
@@ -148,7 +148,7 @@ class RedisTransport:
             return await self.connections.jobs.raw_answer.awaited(job)
 
     def _events(self, entries: Sequence[tuple[JobRecord, TimelineEntry]]) -> list[Event]:
-        """Return the events of entries of timelines; this may block, since it signs links with a secret from Redis."""
+        """Return the event of each timeline entry; this may block, since links are signed with a secret from Redis."""
         link, price = self.connections.blobs.link, self.connections.settings.price_per_call
         return [event_object(record, entry, link, price) for record, entry in entries]
 
@@ -157,7 +157,7 @@ class RedisTransport:
         return await self.concurrency.run_blocking(self.connections.blobs.get, stored.name)
 
     async def link(self, job: str, stored: Image, index: int = 0) -> str:  # noqa: ARG002 - a gateway goes by the job
-        """Return a new link to the image; only its name in the blob store counts here."""
+        """Return a new link to the image. Only the name of its blob is used; `job` and `index` are not."""
         with clear_errors():
             return await self.concurrency.run_blocking(self.connections.blobs.link, stored.name)
 
@@ -201,7 +201,7 @@ class RedisTransport:
         await self.connections.audit.record_move.awaited(self.actor, action, item, outcome)
 
     async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
-        """Send the messages and return the word of a script; raise `UnknownJob` for the word `unknown`."""
+        """Send the messages, and return the word that a script returned. Raise `UnknownJob` for the word `unknown`."""
         await self._publish(messages)
         if word == "unknown":
             raise not_on_record(job)
@@ -260,7 +260,7 @@ class RedisTransport:
         return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
-        """Store a picture for as long as a job that is enqueued now may be on record; return a link to it."""
+        """Store a picture, keep it as long as a job that is enqueued now can be on record, and return a link to it."""
         with clear_errors():
             await self.concurrency.run_blocking(self._keep_input, name, data, tenant)
         return await self.input_link(name)
@@ -301,14 +301,14 @@ class RedisTransport:
             )
 
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
-        """Return the calls of one tenant or of all, summed up by tenant, day or tag, at the price of our settings."""
+        """Return the calls of one tenant or of all, by tenant, day or tag, with the price in this client's settings."""
         ledger, price = Ledger(self.connections.blocking_client), self.connections.settings.price_per_call
         read = partial(ledger.usage, tenant=tenant, since=since, by=by, price_per_call=price)
         with clear_errors():
             return await self.concurrency.run_blocking(read)
 
     async def stats(self, tenant: str | None, since: float, by: history.By | None) -> Stats:
-        """Return the statistics from an instant until now, at the price of our settings."""
+        """Return the statistics from an instant until now, with the price in this client's settings."""
         client, price = self.connections.blocking_client, self.connections.settings.price_per_call
         with clear_errors():
             return await self.concurrency.run_blocking(partial(read_stats, client, price, since, by=by, tenant=tenant))

@@ -1,5 +1,5 @@
 """
-A stack with sample data that is the same each time: photographs, edits by the simulator, failures, money of a month.
+A stack with sample data that is the same each time: photographs, simulated edits, failures, and a month of calls.
 
 All steps run one after another and use a fixed random seed, so that new screenshots of the pages look like the old
 ones.
@@ -132,7 +132,7 @@ def photographs() -> list[bytes]:
 
 
 def _spend_a_month(client: Any, tenant: str, rng: random.Random) -> None:
-    """Add calls on each earlier day of the month to the tenant's ledger."""
+    """Write random numbers of calls into the tenant's ledger, for each of the last `DAYS` days before today."""
     today = day_of(time.time())
     for day in range(today - DAYS + 1, today):
         useful = rng.randint(60, 220)

@@ -142,7 +142,7 @@ class Run:
         self.jobs += 1
 
     def table(self) -> str:
-        """Return the samples as a Markdown table, with the mean of each third of the time."""
+        """Return the samples as a Markdown table, with the mean of each third of the run."""
         rows: list[tuple[str, list[float], float]] = [
             ("gateway, resident, MB", self.samples.resident, MEGABYTE),
             ("its blocks of memory in Python, thousands", self.samples.blocks, 1e3),

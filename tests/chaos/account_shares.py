@@ -1,6 +1,6 @@
 """
-Measures how well several accounts are used. First their limits are learnt; then jobs run, and the use of each cap is
-counted.
+Measures how well several accounts are used. First their limits are learnt; then jobs run, and the used share of each
+account's cap is computed.
 """
 
 from __future__ import annotations

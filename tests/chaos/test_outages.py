@@ -25,7 +25,8 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
     """
     Enqueue jobs, kill the worker when all jobs are in flight and charged, and return their ids.
 
-    No call is answered before the kill, since a busy machine may start the last call late.
+    The endpoint answers no call before the kill. So all calls are in flight together, even if a busy machine starts the
+    last one late.
     """
     stage.hold_calls()
     jobs = stage.enqueue(count)
@@ -39,7 +40,7 @@ def killed_with_calls_in_flight(stage: Stage, count: int) -> list[str]:
 
 @pytest.mark.parametrize("flush", [False, True], ids=["killed", "killed and flushed"])
 def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> None:
-    """If a worker is killed during 60 calls with `max_charges` 1, every job ends, and no job is POSTed twice."""
+    """`max_charges` is 1, and a worker is killed while 60 calls are in flight. Every job ends; none is POSTed twice."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=1) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         if flush:
@@ -53,7 +54,7 @@ def test_killed_worker_with_one_charge_allowed(tmp_path: Path, flush: bool) -> N
 
 
 def test_killed_worker_with_two_charges_allowed(tmp_path: Path) -> None:
-    """If a worker is killed during 60 calls with `max_charges` 2, every job succeeds with two charges."""
+    """`max_charges` is 2, and a worker is killed while 60 calls are in flight: every job succeeds with two charges."""
     with a_stage(tmp_path, latency_s=0.2, max_charges=2) as stage:
         jobs = killed_with_calls_in_flight(stage, 60)
         stage.worker(70)

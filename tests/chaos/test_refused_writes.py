@@ -68,9 +68,9 @@ def logged(stage: Stage, event: str) -> list[dict[str, Any]]:
 @contextmanager
 def a_paid_round(folder: Path, **settings: Any) -> Iterator[tuple[Stage, Disk, list[str]]]:
     """
-    Context manager that starts a worker and a Redis on a disk of its own, and yields (stage, disk, jobs).
+    Context manager that starts Redis on a disk of its own, and a worker. It yields (stage, disk, jobs).
 
-    `jobs` are four jobs with `max_charges` 1. Their calls are in flight until `release_calls`.
+    `jobs` are four jobs with `max_charges` 1. Their calls stay in flight until `release_calls`.
     """
     common = {"latency_s": HELD_S, "max_charges": 1, "in_flight_limit": 20, "log_format": "json"}
     with a_disk(folder / "valkey") as disk, a_stage(folder, **{**common, **settings}) as stage:

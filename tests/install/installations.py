@@ -1,8 +1,8 @@
 """
-Tests the wheels as users install them: `make install-test` makes a clean environment for each use and each Python here.
+Tests the wheels as users install them. `make install-test` uses each Python that is on this machine.
 
-uv makes the environments, which have no package of the developers' environment. Commands run in folders without our
-sources, so that Python imports only installed modules.
+uv makes a clean environment for each use, without the packages of the developers' environment. Commands run in folders
+without our sources, so that Python imports only installed modules.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def test_no_package_has_a_general_name(server: Environment, tmp_path: Path, whee
 @pytest.fixture
 def taken(tmp_path: Path) -> Path:
     """
-    Return a folder whose modules and folders have the names of ours. A process that imports one of these modules exits.
+    Return a folder with modules and folders that are named like ours. A process that imports one of the modules exits.
     """
     for name in TAKEN:
         (tmp_path / name).write_text("raise SystemExit('a module of the working folder was imported')\n")
@@ -240,7 +240,7 @@ def test_the_distributions_are_the_same_each_time(wheels: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def gone(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Iterator[Environment]:
-    """A separate environment for the test that removes packages."""
+    """An environment only for the test that uninstalls our packages from it."""
     folder = tmp_path_factory.mktemp("gone")
     yield Environment(folder, "3.11", wheels)
     shutil.rmtree(folder)

@@ -62,7 +62,7 @@ class StubState:
             self.send_counts(self.waiting.pop(0)[1])
 
     def send_counts(self, transport: asyncio.Transport) -> None:
-        """Answer a client with the counts as a JSON object."""
+        """Answer a client with the counts of webhooks and POSTs, as a JSON object."""
         reply = {"hooks": self.webhooks, "posts": self.posts, "last_at": self.last_at}
         transport.write(answer(json.dumps(reply).encode()))
 

@@ -44,7 +44,7 @@ def without_token(prompt: str) -> str:
 
 @dataclass
 class Entry:
-    """The counts and the answers of all POSTs with one name."""
+    """The counts and the answers of all POSTs with the same tag, the same prompt or the same body."""
 
     posts: int = 0
     charged: int = 0
@@ -129,7 +129,7 @@ class Audit:
         self._total -= 1
 
     def set_cap(self, cap: int) -> None:
-        """Change the cap. For the time before the change, the books count with the old cap."""
+        """Change the cap. The books count the time until now with the old cap."""
         self._tick()
         self._cap = cap
 

@@ -106,7 +106,7 @@ class ComparedDay:
 
     @property
     def off(self) -> Decimal:
-        """The difference in calls, or the difference in money if the bill has no calls."""
+        """How far the bill lies outside the ledger's range: in calls, or in money if the bill has no calls."""
         return Decimal(self.calls_off) if self.calls_off is not None else self.amount_off or Decimal(0)
 
     @property
@@ -183,7 +183,7 @@ def _known(row: UsageRow) -> Known:
 
 
 def _empty(place: tuple[date, str], line: BillLine, known: Known) -> ComparedDay:
-    """Return a day without billed calls. `calls` and `amount` are 0, or None if `line` lacks them."""
+    """Return a day to which no billed calls are added yet: `calls` and `amount` are 0, or None if `line` lacks them."""
     calls, amount = (0 if line.calls is not None else None), (Decimal(0) if line.amount is not None else None)
     return ComparedDay(*place, calls, amount, known)
 
@@ -231,7 +231,7 @@ def _main_finding(day: ComparedDay) -> Finding:
 
 def _balances(day: ComparedDay, other: ComparedDay | None) -> bool:
     """
-    Return whether two days differ from the ledger in opposite directions, by numbers that differ by at most a fifth.
+    Return whether one day is above the ledger and the other is below it, by numbers that are at most a fifth apart.
     """
     if other is None or day.off * other.off >= 0:
         return False

@@ -80,13 +80,13 @@ class GatewayServer(uvicorn.Server):
         self._second_process = second_process
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and have the second process started soon."""
+        """Start to serve, and schedule the start of the second process."""
         await super().startup(sockets)
         if self.started:
             self._second_process.begin()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let open requests end, in both processes."""
+        """Let the open requests of this process and of the second process end."""
         self._second_process.let_end()
         await super().shutdown(sockets)
         await self._second_process.close()

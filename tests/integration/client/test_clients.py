@@ -142,8 +142,8 @@ def test_an_unknown_option_is_a_mistake_in_the_program(queue: Any, edit: Edit) -
 
 def test_an_idempotency_key_is_one_job(queue: Any, edit: Edit) -> None:
     """
-    The same key and edit return the same job, marked as replayed. The same key with another edit raises
-    `IdempotencyConflict`.
+    A repeated request with the same key and edit returns the same job, and `replayed` is True. The same key with
+    another edit raises `IdempotencyConflict`.
     """
     job = queue.enqueue(edit, idempotency_key="order 17")
     again = queue.enqueue(edit, idempotency_key="order 17")
@@ -194,7 +194,7 @@ def test_the_image_comes(queue: Any, edit: Edit, module_worker: RunningWorker, t
 def test_a_record_is_what_the_store_has(
     queue: Any, edit: Edit, client: Any, module_worker: RunningWorker, sink: Sink
 ) -> None:
-    """Each client reads the record as the store has it: options, charges, image, and instants to within 2 ms."""
+    """Each client reads the record as the store has it: options, charges and image. Instants differ by at most 2 ms."""
     chosen = {"deadline_s": 900, "max_attempts": 3, "max_charges": 1, "events": ["edit.running"], "priority": "low"}
     job = queue.enqueue(edit, webhook=sink.url, **chosen)
     job.result(timeout_s=30)
@@ -305,7 +305,7 @@ def test_deliveries_are_listed_and_sent_again(
 
 
 def test_a_webhooks_secret_is_read(queue: Any, edit: Edit, sink: Sink, module_worker: RunningWorker) -> None:
-    """`queue.receiver` returns the secret that verifies webhooks. Other jobs send nothing to the URL."""
+    """`queue.receiver` returns the secret that verifies webhooks. A job without `webhook` sends nothing to the URL."""
     receiver = queue.receiver(f"{sink.url}/hook")
     assert queue.receiver(f"{sink.url}/hook").secret == receiver.secret
     assert receiver.every_job is False

@@ -21,7 +21,7 @@ def viewer(people: People, client: Any) -> Person:
     """
     Return a viewer, and fill the ledger of acme for today.
 
-    The ledger has 10 certain and 3 unknown calls. Account `spare` made 4 of the certain calls.
+    The endpoint confirmed 10 calls, of which account `spare` made 4. The answers to 3 more calls are unknown.
     """
     day = int(time.time() // 86_400)
     open_accounts(client, account("main", price_per_call=0.01), account("spare", price_per_call=0.02))
@@ -37,7 +37,7 @@ def upload(person: Person, content: bytes, **fields: str) -> Any:
 
 
 def test_a_pasted_bill_is_compared(viewer: Person) -> None:
-    """The page shows the figures of the day and the finding, for all accounts together or for one account."""
+    """For all accounts together, and for one account alone, the page shows the figures of the day and the finding."""
     words = words_of(viewer.post("/console/bill", bill=f"{TODAY}, 12, 0.15").text)
     assert "The bill agrees with the ledger" in words
     assert f"{TODAY} 12 10 to 13 0 0.15 0.14 to 0.17 0 some unknown ones billed" in words
@@ -88,9 +88,9 @@ def test_a_wrong_bill_names_the_line(viewer: Person, bill: str, fault: str) -> N
 
 def test_a_wrong_upload_is_refused(viewer: Person) -> None:
     """
-    The page refuses a malformed form, and a file that is too large, not text, or sent together with a pasted bill.
+    The page refuses a malformed form, and a file that is too large, is not text, or comes with a pasted bill.
 
-    A form of another page refuses any file.
+    The forms of other pages refuse every file.
     """
     assert "Line 1 : expected UTF-8 text" in words_of(upload(viewer, b"\xff\xfe2\x00").text)
     assert "got both" in words_of(upload(viewer, f"{TODAY},7".encode(), bill=f"{TODAY},7").text)

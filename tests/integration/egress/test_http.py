@@ -71,8 +71,8 @@ def test_an_answer_is_a_value(session: requests.Session) -> None:
 )
 def test_every_failure_after_sending_says_so(session: requests.Session, script: Script, kind: str) -> None:
     """
-    An answer that breaks off, is malformed or is too large has the right kind of trouble. The request counts as sent
-    and is not repeated.
+    An answer that breaks off, is malformed or is too large leads to a `Trouble` of the right kind. The request counts
+    as sent and is not repeated.
     """
     with RawServer(script) as server:
         assert trouble(post(session, server.url())) == (kind, True)
@@ -81,7 +81,7 @@ def test_every_failure_after_sending_says_so(session: requests.Session, script: 
 
 
 def until_reset(connection: socket.socket) -> None:
-    """Wait until the peer has reset the connection. The next call on the socket raises the error."""
+    """Wait until the peer has reset the connection. The next call on the socket then raises the error of the reset."""
     poll = select.poll()
     poll.register(connection, 0)
     assert poll.poll(20_000)

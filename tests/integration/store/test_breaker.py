@@ -1,5 +1,5 @@
 """
-Tests with real scripts of the breaker that all workers share: what opens it, which job probes, and what closes it.
+Tests of the breaker that all workers share, with the real scripts: what opens it, which job probes, what closes it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Endpoint:
 
     def held_back(self) -> list[str]:
         """
-        Claim each dispatched job, assert that the open breaker stops its POST, and put the job back. Return the ids of
-        the jobs.
+        Claim each dispatched job, assert that the open breaker forbids the POST, and put the job back. Return the ids
+        of the jobs.
         """
         jobs = [job for job in self.kit.dispatched() if self.kit.state(job) == "queued"]
         for job in jobs:
@@ -62,7 +62,7 @@ class Endpoint:
         return value
 
     def time_is_over(self) -> list[str]:
-        """End the breaker's time, run a sweep, and return the ids of the jobs in its messages."""
+        """End the breaker's time, run a sweep, and return the ids of the jobs in the sweep's messages."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 
@@ -77,7 +77,7 @@ def down(client: Any) -> Endpoint:
 
 
 def test_five_signs_in_a_row_open_it(client: Any) -> None:
-    """The breaker stays closed after four failures in a row, and also if a success comes after each four failures."""
+    """Four failures in a row do not open the breaker. Any other answer sets the count of failures back to zero."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())
     words = ["down"] * 4 + ["alive"] + ["down"] * 4 + ["ok"] + ["down"]
@@ -87,8 +87,8 @@ def test_five_signs_in_a_row_open_it(client: Any) -> None:
 
 def test_while_it_is_open_jobs_wait_and_burn_nothing(down: Endpoint) -> None:
     """
-    While the breaker is open, nothing is dispatched. A job that was dispatched before waits again, and uses no attempt
-    and no charge.
+    While the breaker is open, nothing is dispatched. A job that already has a slot gives it up and waits, without using
+    an attempt or a charge.
     """
     assert down.kit.dispatched() == []
     assert down.kit.rescue() == []
@@ -116,7 +116,7 @@ def test_one_probe_at_a_time(down: Endpoint) -> None:
 )
 def test_each_probe_that_fails_doubles_its_time(down: Endpoint, kind: str, times: list[float]) -> None:
     """
-    Each failed probe doubles the breaker's time, up to 300 s. After probes that cost nothing, the maximum is 20 s.
+    Each failed probe doubles the time for which the breaker is open, up to 300 s, or 20 s if the probes cost nothing.
     """
     opened = []
     for _ in times:
@@ -141,8 +141,8 @@ def test_any_sign_of_life_closes_it(down: Endpoint, word: str) -> None:
 
 def test_calls_under_way_say_nothing_new(client: Any) -> None:
     """
-    If a call began before the breaker opened, a failure of this call does not double the breaker's time. The probe
-    stays the same job.
+    If a call began before the breaker opened, a failure of this call does not double the breaker's time, and the job
+    that is the probe stays the probe.
     """
     endpoint = Endpoint(client, jobs=40, limit=8)
     calls = endpoint.calls()

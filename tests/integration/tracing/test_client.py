@@ -105,7 +105,7 @@ def test_the_client_continues_the_trace_of_its_application(
 def test_the_client_passes_the_trace_of_its_application_to_a_gateway(
     over_gateway: dict[str, str], collector: Collector, simulator: Simulator, client: Any
 ) -> None:
-    """Over a gateway, the gateway writes the span of the enqueue as a child of the application's span."""
+    """If the client uses a gateway, the gateway writes the span of the enqueue as a child of the application's span."""
     answer = run(APPLICATION, over_gateway, simulator.portrait_url)
     assert answer.returncode == 0, answer.stderr
     for job, trace, span in json.loads(answer.stdout):

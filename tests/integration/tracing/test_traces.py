@@ -205,7 +205,7 @@ def test_a_damaged_traceparent_is_ignored(run: Callable[..., Any], collector: Co
 def test_secrets_stay_at_home(
     api: Api, edit_body: Callable[..., Any], collector: Collector, simulator: Simulator, sink: Sink
 ) -> None:
-    """The exported bytes contain no prompt, address, key, tag or error text, and no path of our links."""
+    """The exported bytes contain no prompt, address, key, tag or error text, and no path of a link to an image."""
     secret = "planted-secret"
     simulator.faults(next=[{"kind": "failed"}, {"kind": "invalid_request"}])
     planted = edit_body(

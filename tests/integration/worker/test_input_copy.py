@@ -51,7 +51,7 @@ def shy_picture() -> Iterator[str]:
 
 @dataclass
 class Shop:
-    """A backend whose picture the endpoint cannot read, with the gateway's API and the simulator."""
+    """A backend whose picture the endpoint cannot read. It enqueues with `api`, and `simulator` is the endpoint."""
 
     api: Api
     picture: str
@@ -163,7 +163,7 @@ def test_a_crash_between_the_two_posts_goes_on_with_our_copy(
     passes: int,
     statuses: list[str],
 ) -> None:
-    """If a worker dies after the refusal of the caller's link, the next worker sends the link to our copy."""
+    """If a worker dies after the endpoint has refused the caller's link, the next worker sends a link to our copy."""
     settings = queue.settings.model_copy(update={"public_url": gateway_url, "lease_s": 3.0})
     log = tmp_path / "deaths"
     with doomed_worker(environment_of(settings), point, passes, log) as process:

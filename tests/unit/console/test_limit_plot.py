@@ -44,7 +44,7 @@ def test_the_line_ends_at_the_present_limit() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 2 * SPAN_S), st.integers(1, 15)), max_size=40), st.integers(1, 15))
 def test_the_line_stays_in_its_box(ages: list[tuple[float, int]], limit: int) -> None:
-    """For any steps, every corner is inside the plot, and no corner is to the left of the previous corner."""
+    """For any changes of a limit, every corner is inside the plot, and no corner is to the left of the previous one."""
     steps = [LimitStep(NOW - age, to) for age, to in sorted(ages, reverse=True)]
     found = corners(limit_plot(steps, limit, NOW).points)
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in found)

@@ -57,7 +57,7 @@ def test_one_group_leaves_a_place_free() -> None:
 
 
 def test_room_is_counted_by_amount() -> None:
-    """An amount above the share of a group counts as the whole share. An amount above the free room is not admitted."""
+    """An amount above a group's share counts as the whole share. An amount above the free room is not admitted."""
     limiter = FairLimiter(100, 60)
     with limiter.hold("a", 1_000):
         with pytest.raises(TimeoutError), limiter.hold("a", 1, within_s=0):
@@ -71,7 +71,7 @@ def test_room_is_counted_by_amount() -> None:
 
 
 def test_who_gives_up_holds_nobody() -> None:
-    """After a waiter has given up, a smaller waiter is admitted. In the end the limiter is empty."""
+    """After a waiter has given up, a waiter for a smaller amount is admitted. In the end the limiter is empty."""
     limiter = FairLimiter(10, 10)
     with limiter.hold("a", 5):
         with pytest.raises(TimeoutError), limiter.hold("b", 6, within_s=0):

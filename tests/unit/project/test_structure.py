@@ -88,7 +88,7 @@ def test_retouch_stays_inside_its_base_install() -> None:
 
 
 def test_only_some_packages_import_heavy_libraries() -> None:
-    """No module of `retouch` outside `retouch.egress` and `retouch.images` imports one of these two packages."""
+    """Outside the packages `retouch.egress` and `retouch.images`, no module of `retouch` imports from them."""
     graph = grimp.build_graph("retouch", cache_dir=None)
     inside = {name for name in graph.modules if name.startswith(("retouch.egress", "retouch.images"))}
     callers = {caller for name in inside for caller in graph.find_modules_that_directly_import(name)} - inside
@@ -96,7 +96,10 @@ def test_only_some_packages_import_heavy_libraries() -> None:
 
 
 def test_importing_retouch_is_light() -> None:
-    """A new interpreter that imports `retouch` loads no HTTP client, Pillow, web framework or other package of ours."""
+    """
+    A new interpreter that imports `retouch` loads no HTTP client, no web framework, no Pillow, and none of our other
+    packages.
+    """
     heavy = ["requests", "PIL", "fastapi", "starlette", "obstore", "typer", *PACKAGES[1:]]
     code = f"import sys, retouch; print([name for name in {heavy} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

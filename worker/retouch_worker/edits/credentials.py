@@ -1,8 +1,8 @@
 """
 The endpoint keys of one worker process, and the accounts that they belong to.
 
-Keys are only in this process' memory. No `repr`, log line or message contains a key. The keys and accounts of one time
-are in an immutable `Holdings`. A reload makes a new `Holdings`, and a call in flight keeps its key.
+Keys are only in this process' memory. No `repr`, log line or message contains a key. Keys and accounts that were read
+at the same time are in one immutable `Holdings`. A reload makes a new `Holdings`, and a call in flight keeps its key.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Holdings:
 
     @property
     def claimable(self) -> tuple[str, ...]:
-        """The ids of the accounts whose jobs this process claims: those that it serves, and those that leave."""
+        """The ids of the accounts whose jobs this process claims: accounts that it serves, and leaving accounts."""
         return (*self.served, *(account.id for account in self.leaving))
 
     @property
@@ -174,7 +174,7 @@ class Credentials:
 
     def _former_default(self) -> tuple[Account, ...]:
         """
-        Return the account of the settings if there are an accounts file and a key in the settings; else an empty tuple.
+        If the settings have both an accounts file and a key, return the account of the settings; else an empty tuple.
 
         This process then completes the jobs of this account.
         """

@@ -1,1 +1,1 @@
-"""The commands for tenants: `keys limits`, `erase`."""
+"""The commands for tenants: `retouch keys limits` and `retouch erase`."""

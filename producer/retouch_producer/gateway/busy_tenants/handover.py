@@ -41,8 +41,8 @@ log = logging.getLogger("retouch.gateway")
 
 class Report(TypedDict):
     """
-    A report of the second process: the seconds of each tenant, and the answers by route and status, since the last
-    report.
+    A report of the second process. It covers the time since the last report: the seconds of processing for each tenant,
+    and the answers by route and status.
     """
 
     used: list[tuple[str, float]]
@@ -93,7 +93,7 @@ class SecondProcess:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """Start the process in a few seconds, and keep it running until `let_end`."""
+        """Start the process after a few seconds, and keep it running until `let_end`."""
         self._timer = asyncio.get_running_loop().call_later(STARTS_AFTER_S, self._watch)
 
     def take(self, connection: Movable) -> None:
@@ -195,7 +195,7 @@ class SecondProcess:
             connection.leave()
 
     def _read(self) -> None:
-        """Add the reports that the second process has sent, or note that it has ended."""
+        """Add the numbers of the reports that the second process has sent, or note that the process has ended."""
         assert self._channel is not None
         try:
             data = self._channel.recv(_LINES_BYTES)

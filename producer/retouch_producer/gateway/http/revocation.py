@@ -2,8 +2,8 @@
 Ends open requests whose API key is revoked: event streams, and requests that wait for a job.
 
 A route checks the key when a request begins. This module checks the keys of all open requests again every second. If a
-key is revoked, its requests that wait or stream are ended. A request that holds its turn is left alone until a later
-check, so that no work is cut off half-way.
+key is revoked, its requests that wait or stream are ended. A request that is being processed (it holds a turn of
+`request_turns`) is left alone until a later check, so that no work is cut off half-way.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ async def _past_in_turn(dependencies: Dependencies, job: str, after: int) -> tup
 
 
 def _past(dependencies: Dependencies, job: str, after: int) -> tuple[list[WireEvent], bool]:
-    """Return a job's events on record after a sequence number, and whether the job has ended (or is gone)."""
+    """Return a job's events whose sequence is above `after`, and whether the job has ended or is not on record."""
     with clear_errors():
         record = dependencies.connections.jobs.record(job)
         if record is None:
