@@ -203,7 +203,8 @@ class EditQueue:
 
     def abort_bulk(self, run_id: str) -> str:
         """
-        Abort a bulk run; return `aborted`, or `final` if the run was over. Moves that the run has made are not undone.
+        Abort a bulk run; return `aborted`, or `final` if the run was over. What the run has already done to jobs is not
+        undone.
         """
         return run_sync(self._transport.bulk.abort(run_id))
 

@@ -189,7 +189,7 @@ class Settings(BaseSettings):
 
     @property
     def broker(self) -> str:
-        """Return the URL of the broker: `broker_url`, or `redis_url` if that is empty."""
+        """Return the URL of the broker: `broker_url`, or `redis_url` if `broker_url` is empty."""
         return self.broker_url or self.redis_url
 
     @property

@@ -1,5 +1,6 @@
 """
-Shared fixtures: one real Valkey, the simulator, real workers, a receiver of webhooks, and a check for leaked keys.
+Shared fixtures: one real Valkey, the simulator, real workers, a receiver of webhooks, and a check for leaked Redis
+keys.
 
 Every server listens on a free port of 127.0.0.1. If a server cannot start, the test fails; no test is skipped.
 """
@@ -76,7 +77,7 @@ def client(redis_url: str) -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _no_key_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that uses `client`, check that the test has left no leaked key in Redis."""
+    """After a test that uses `client`, check that the test has left no key in Redis that `leaked_keys` returns."""
     if "client" not in request.fixturenames:
         yield
         return

@@ -50,8 +50,8 @@ def job_of(task_id: str) -> str:
 
 def show_job(task: Any, public_url: str) -> Any:
     """
-    Return the task as Flower's page shows it. A task of a job shows the job's URL and command instead of keyword
-    arguments.
+    Return the task as Flower's page shows it. For the task of a job, the URL of the job's page and its `retouch job`
+    command replace the keyword arguments.
     """
     if job := job_of(task.uuid or ""):
         task.kwargs = f"{public_url.rstrip('/')}/console/jobs/{job} or: retouch job {job}"

@@ -75,7 +75,8 @@ def charge_document(charge: Charge) -> Document:
 
 def raw_answer_document(raw: RawAnswer | None) -> Document | None:
     """
-    Return a raw answer of the endpoint as a JSON object, or None for None. The charge of the POST has the same `fence`.
+    Return a raw answer of the endpoint as a JSON object, or None for None. Its `fence` is also the `fence` of the
+    charge.
     """
     if raw is None:
         return None

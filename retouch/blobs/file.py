@@ -95,7 +95,8 @@ class FileBlobs:
         Delete a blob unless it was written within the last `idle_s` seconds; return whether it is gone.
 
         Failure policy: bytes that were just written stay, except in one case. They are lost if another process writes
-        the blob just before the first move below, and this process is killed before the second move.
+        the blob just before this process moves the file aside, and this process is killed before it moves the file
+        back.
         """
         target, before = self._path(name), time.time() - idle_s
         aside = self._partial / f"{target.name}.{secrets.token_hex(8)}"

@@ -27,8 +27,8 @@ class FairLimiter:
     """
     Admits work up to a total amount, and up to an amount for each group.
 
-    Groups take turns, and callers of one group go in the order of arrival. A group that begins to wait waits for at
-    most one turn of each other group, even if other groups have many callers.
+    Groups take turns, and callers of one group go in the order of arrival. When a group begins to wait, each other
+    group has at most one turn before it, even if other groups have many callers.
     """
 
     def __init__(self, most: int, most_per_group: int) -> None:
@@ -106,6 +106,6 @@ def decoding_limiter() -> FairLimiter:
     """
     Return a new limiter for decoding pictures, in which each group is a tenant.
 
-    If there are several places, one tenant can never take all of them.
+    If several pictures may be decoded at once, one tenant can never use the whole limit.
     """
     return FairLimiter(DECODED_AT_ONCE, max(DECODED_AT_ONCE - 1, 1))

@@ -130,7 +130,9 @@ def drop_blob(client: Client, blobs: BlobStore, name: str, mark: float) -> bool:
 
 
 class IndexTrimmer:
-    """Drops the entries of an index whose records are gone. Each call of the script reads a part of the index."""
+    """
+    Drops those entries of an index that no longer have a record. Each call of the script reads a part of the index.
+    """
 
     def __init__(self, client: Client) -> None:
         self._script: Script[tuple[int, int]] = load(client, "retention")
@@ -147,8 +149,8 @@ class IndexTrimmer:
         """
         Drop the entries of `index` that are older than `older_s` seconds and have no record in `lane`; return how many.
 
-        The same entries are dropped from the indexes in `also`. `listed_in`, if given, is a sorted set of indexes: the
-        score of `index` in it becomes the present instant. If `index` is empty now, it is removed from that set.
+        The same entries are dropped from the indexes in `also`. If `listed_in` is given, it is a sorted set that lists
+        indexes. There, the score of `index` becomes the present instant; an empty `index` is removed from `listed_in`.
         """
         gone = place = 0
         while place >= 0:
@@ -159,8 +161,8 @@ class IndexTrimmer:
 
 def trim_indexes(client: Client, retention_s: float) -> int:
     """
-    Drop index entries without a record, receivers that no job has named for 90 days, and accounts that are gone for 90
-    days; return how many were dropped.
+    Drop index entries that have no record. Drop receivers that no job has named for 90 days, and accounts that have
+    been gone for 90 days. Return how many were dropped.
 
     Every worker calls this. After a call that did the work, further calls do nothing for 50 seconds.
     """

@@ -53,7 +53,10 @@ def day_number(day: date) -> int:
 
 
 class Ledger:
-    """Reads the ledger, and sets limits. The scripts write the ledger when a job ends or a late answer comes."""
+    """
+    Reads the ledger, and sets the limits of tenants. The Lua scripts write the ledger when a job ends or a late answer
+    comes.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client

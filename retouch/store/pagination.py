@@ -1,4 +1,7 @@
-"""Reads indexes by time in pages, newest first. A cursor points to one entry, even if several have the same instant."""
+"""
+Reads pages of indexes that are sorted by time, newest first. A cursor points to one entry, even if several have the
+same instant.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ _STEP = 500
 
 class IndexCursor(NamedTuple):
     """
-    The position of an entry in an index by time: its score and its id. As a text, it is the cursor that clients get.
+    The position of an entry in an index that is sorted by time: its score and its id. As a text, it is the cursor that
+    clients get.
     """
 
     at: float
@@ -35,7 +39,7 @@ def walk(
     client: Client, indexes: Sequence[str], *, since: float = 0.0, after: IndexCursor | None = None
 ) -> Iterator[IndexCursor]:
     """
-    Yield the entries of several indexes by time, merged, newest first.
+    Merge indexes that are sorted by time, and yield their entries, newest first.
 
     Entries are at `since` or later (Unix seconds); with `after`, only entries that follow this cursor are yielded.
     """

@@ -73,7 +73,8 @@ class RedisRetry(Retry):
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         """
-        Return this object itself. redis-py copies it for each connection, but `end_within` must reach all of them.
+        Return this object itself. redis-py copies the retry object for each connection, but `end_within` must end the
+        retries of all connections.
         """
         return self
 

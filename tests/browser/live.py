@@ -125,7 +125,10 @@ def test_without_javascript_both_pictures_are_there(visits: Visits) -> None:
 
 
 def test_keys_in_lists(visits: Visits, site: Site) -> None:
-    """Arrow keys move through the frames of the sheet and the rows of the table, and Enter opens the job of a row."""
+    """
+    Arrow keys move through the pictures of the contact sheet and the rows of the job table. Enter opens the job of a
+    row.
+    """
     visit = visits()
     page = visit.open("sheet")
     page.evaluate("sessionStorage.setItem('retouch-console-paused', '1')")
@@ -175,7 +178,10 @@ def test_terms_are_suggested(visits: Visits) -> None:
 
 
 def test_plots_stay_current(visits: Visits, site: Site) -> None:
-    """A new job is counted in the same plots without a reload. At the pointer, they show the numbers of one minute."""
+    """
+    A new job is counted in the same plots without a reload. With the pointer on a plot, the plots show the numbers of
+    one minute.
+    """
     visit = visits()
     page = visit.open("overview")
     page.evaluate("document.querySelector('#canvas-ended canvas').dataset.stays = '1'")

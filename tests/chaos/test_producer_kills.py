@@ -31,7 +31,7 @@ def producers(stage: Stage) -> Iterator[Producers]:
 @pytest.mark.parametrize(("number", "point"), list(enumerate(POINTS)))
 def test_enqueued_again_with_the_same_keys(stage: Stage, producers: Producers, number: int, point: str) -> None:
     """
-    When a producer dies and all rows are enqueued again with the same keys, each row has one job, and each job runs.
+    When a producer dies and all edits are enqueued again with the same keys, each edit has one job, and each job runs.
     """
     first, tenant = 10 * number, f"shop{number}"
     jobs = producers.enqueue(first, 6, tenant, point)

@@ -56,14 +56,15 @@ def made_of(outcome: Any) -> tuple[str, str, str, str]:
 
 @pytest.mark.parametrize("row", table(PAGE, "HTTP"), ids=lambda row: f"{row['HTTP']} {row['body'][:40]}")
 def test_each_answer_is_read_as_the_page_says(row: dict[str, str]) -> None:
-    """For each documented answer, the worker finds the outcome, class, error code and next step of its row."""
+    """For each row about an answer, the worker finds the documented outcome, class, error code and next step."""
     assert documented(row) == made_of(classify(answer_of(row), "https://api.example/fetch"))
 
 
 @pytest.mark.parametrize("row", table(PAGE, "trouble"), ids=lambda row: row["trouble"])
 def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """
-    For each call without an answer, the worker finds the outcome, class, error code and next step of its row.
+    For each row about a call without an answer, the worker finds the documented outcome, class, error code and next
+    step.
 
     The column `sent` says whether anything was sent.
     """
@@ -74,7 +75,7 @@ def test_each_trouble_is_read_as_the_page_says(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", table(PAGE, "body"), ids=lambda row: f"{row['body'][:40]} {row['age']}")
 def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
     """
-    For each documented answer to a poll, the worker finds the outcome and next step of its row.
+    For each row about an answer to a poll, the worker finds the documented outcome and next step.
 
     The column `age` has the seconds since the POST.
     """
@@ -85,7 +86,7 @@ def test_each_poll_is_read_as_the_page_says(row: dict[str, str]) -> None:
 
 
 def test_no_code_and_no_trouble_is_missing() -> None:
-    """The page has a row for every code of a refusal, and for every trouble."""
+    """The page has a row for each error code of a refusal, and for each reason why a call gets no answer."""
     rows = [*table(PAGE, "HTTP"), *table(PAGE, "trouble")]
     codes = {*classification._REFUSING.values(), *(code for _, code in classification._CODES_BY_PHRASE)}
     assert codes <= {row["code"] for row in rows}

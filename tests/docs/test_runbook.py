@@ -1,4 +1,7 @@
-"""`docs/runbook.md` has a heading for each log event, error code, trouble and finding in the source."""
+"""
+`docs/runbook.md` has a heading for each log event, error code and finding, and for each reason why a call gets no
+answer.
+"""
 
 from __future__ import annotations
 

@@ -44,7 +44,10 @@ def _jobs(connections: Connections, count: int, server_url: str) -> list[str]:
 
 
 def _tags(connections: Connections, count: int, server_url: str) -> list[str]:
-    """Add failed, paid jobs with twenty tags each, `count` tags in all, without messages. Return an empty list."""
+    """
+    Add jobs that failed after a charge, with twenty tags each and `count` tags in all. Send no messages for them.
+    Return an empty list.
+    """
     for start in range(0, count, TAGS_OF_ONE):
         tags = {f"t{number}": str(start) for number in range(TAGS_OF_ONE)}
         job = new_job(server_url, tags=tags)
@@ -62,7 +65,8 @@ def _receivers(connections: Connections, count: int, server_url: str) -> list[st
 
 def _every_job(connections: Connections, count: int, server_url: str) -> list[str]:
     """
-    Add up to `count` receivers of the events of every job, and return their ids. The tenant's limit may allow fewer.
+    Add up to `count` receivers that get the events of all jobs, and return their ids. The tenant's limit may allow
+    fewer.
     """
     ids = []
     with suppress(InvalidEdit):

@@ -21,8 +21,8 @@ class Phase:
     The figures of one phase.
 
     `times` has the seconds of each request, by kind. `missing` is the number of jobs without a final webhook. `redis`
-    has the figures of the prober. `slow` has the longest duration of each slow command, in seconds. `megabytes` has the
-    highest resident memory of each process.
+    has the figures of `prober.py`, which pings Redis. `slow` has the longest duration of each slow command, in seconds.
+    `megabytes` has the highest resident memory of each process.
     """
 
     times: dict[str, list[float]]
@@ -67,7 +67,7 @@ class Report:
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def ratio(self, kind: str) -> float:
-        """Return the p99 beside the hostile tenant, divided by the p99 alone."""
+        """Return the quiet tenant's p99 beside the hostile tenant, divided by its p99 without the hostile tenant."""
         return self.beside.figures_ms(kind)[1] / (self.quiet.figures_ms(kind)[1] or 1.0)
 
     def server_errors(self) -> dict[str, int]:

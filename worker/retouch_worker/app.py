@@ -29,7 +29,7 @@ broker_guard.install()
 
 
 class PulseStep(bootsteps.StartStopStep):
-    """Starts our part of the process when Celery's thread pool exists."""
+    """A step of Celery's start: when Celery's thread pool exists, it configures the lanes and starts the pulse."""
 
     requires = ("celery.worker.components:Pool",)
 

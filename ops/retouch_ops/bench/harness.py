@@ -32,8 +32,8 @@ class Harness:
     """
     Context manager that starts the processes of one measurement on demand. At the end of the block, it kills them.
 
-    The log of a worker goes to a file, in the format of production. Retouch and the tutorial's Celery use the same
-    Valkey, one after the other. `say` prints a line of progress.
+    The log of a worker goes to a file, in the format of production. Retouch and the baseline, which is the Celery app
+    of a tutorial, use the same Valkey one after the other. `say` prints a line of progress.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:

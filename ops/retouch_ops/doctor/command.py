@@ -40,7 +40,7 @@ def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -
     """
     Return the findings of the checks named in `only`, or of all checks. Raises `UnknownCheck` for an unknown name.
 
-    The other checks need settings. If settings are wrong, return only the findings about the settings.
+    Every check needs the settings. If the settings are wrong, return only the findings about them.
     """
     settings, faults = load_settings()
     if settings is None:

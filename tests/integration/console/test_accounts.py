@@ -65,7 +65,7 @@ def test_one_account_is_shown_with_its_slots(people: People, client: Any, kit: L
 
 
 def test_the_only_account_is_that_of_the_settings(people: People, client: Any, kit: LaneKit) -> None:
-    """Without an accounts file, the only account is made of the settings. Its page offers to pause the whole lane."""
+    """Without an accounts file, the only account comes from the settings. Its page offers to pause the whole lane."""
     kit.enqueue(kit.new("acme"))
     ops = people("staff", "ops")
     assert "There is one account, made of the settings." in words_of(ops.text("/console/accounts"))

@@ -69,8 +69,8 @@ def test_a_key_that_is_not_here_is_worth_a_note(accounts: Path) -> None:
 
 def test_accounts_that_need_a_hand(client: Any, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A closed account and an account without a worker are bad findings. A pause, a drain, an open breaker and spent calls
-    of the day are notes.
+    A closed account and an account without a worker are bad findings. A draining account, an open breaker and a used-up
+    number of calls per day are notes.
     """
     monkeypatch.delenv("RETOUCH_ACCOUNTS", raising=False)
     monkeypatch.setenv("RETOUCH_REDIS_URL", redis_url)

@@ -41,7 +41,10 @@ def until(look: Callable[[], Any], is_right: Callable[[Any], bool], within_s: fl
 
 
 def test_the_seeds_request_gives_an_edited_picture(simulator: Simulator) -> None:
-    """The documented body gets the documented answer, and the link returns the edited photograph as a PNG."""
+    """
+    The request of the endpoint's documentation gets the documented answer. The link returns the edited picture as a
+    PNG.
+    """
     answer = post(simulator).json()
     assert set(answer) == {"status", "generationTime", "id", "output"}
     assert (answer["status"], type(answer["id"])) == ("success", int)

@@ -100,7 +100,7 @@ class Mixture:
         self.seen = {(record.id, record.account) for record in records}
 
     def before(self, name: str, tenant: str) -> list[Account]:
-        """Return the open accounts that a job of the tenant must use before account `name`."""
+        """Return the open accounts that come before account `name` in the choice for a job of the tenant."""
 
         def rank(one: Account) -> tuple[bool, int]:
             return tenant not in one.tenants, one.tier

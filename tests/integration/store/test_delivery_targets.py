@@ -99,8 +99,8 @@ def test_the_unproven_hold_at_most_half_of_the_slots(kit: LaneKit, client: Any) 
 
 def test_one_tenants_unproven_hosts_leave_room_for_anothers(kit: LaneKit) -> None:
     """
-    Deliveries to one tenant's many new hosts hold eight slots, and four after timeouts. Another tenant still gets a
-    slot at once.
+    Deliveries to many new hosts of one tenant get eight slots together, and four after timeouts. Another tenant still
+    gets a slot at once.
     """
     for host in range(60):
         ended(kit, "sick", f"https://h{host}.example/hook")

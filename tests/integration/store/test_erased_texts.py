@@ -31,7 +31,7 @@ def bulk(client: Any) -> BulkService:
 
 
 def enqueue(redis_url: str, tenant: str) -> list[str]:
-    """Enqueue three jobs of a tenant, with planted texts wherever a request has a text, and return their ids."""
+    """Enqueue three jobs of a tenant, and return their ids. Each text of a request contains "planted"."""
     requests = [
         (
             Edit(prompt=f"planted prompt {number}", init_image=PICTURE),
@@ -56,7 +56,7 @@ def end(kit: LaneKit, succeeding: str, failing: str) -> None:
 
 
 def deliver(kit: LaneKit) -> None:
-    """Send each delivery once without success, so that none is under way and its target is on record."""
+    """Send each delivery once, and let it fail. Then no delivery is under way, and each target is on record."""
     while under_way := kit.dispatched("deliveries"):
         for item in under_way:
             claim = kit.deliveries.claim(item, LEASE_S)

@@ -1,4 +1,4 @@
-"""History on a real Redis: each move counts once, each minute is rolled up once, and the sums are right."""
+"""History on a real Redis: each step of a job counts once, each minute is rolled up once, and the sums are right."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def lately(history: History, **narrowed: Any) -> HistoryCounts:
 
 
 def test_a_job_counts_at_each_step(kit: LaneKit, history: History) -> None:
-    """A job that succeeds counts once: enqueued, called, answered, charged, ended, and with each of its latencies."""
+    """
+    A job that succeeds counts once at each step (enqueued, called, answered, charged, ended) and once in each of its
+    latencies.
+    """
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
     counts = lately(history)
     assert (counts.enqueued, counts.calls, counts.answers) == (1, 1, {"succeeded": 1})
@@ -44,8 +47,8 @@ def test_a_job_counts_at_each_step(kit: LaneKit, history: History) -> None:
 
 def test_failures_count_by_code_and_tenant(kit: LaneKit, history: History) -> None:
     """
-    Failed jobs are counted by error code and tenant. A cancelled job is counted as `after_charge`, and without its
-    latency.
+    Failed jobs are counted by error code and tenant. A cancelled job is counted as `after_charge`, and its latency is
+    not counted.
     """
     kit.open(5, 0.0)
     for tenant, decision in (("acme", SPAM), ("acme", GIVE_UP), ("zeta", SPAM)):
@@ -63,8 +66,8 @@ def test_failures_count_by_code_and_tenant(kit: LaneKit, history: History) -> No
 
 def test_a_repeated_answer_counts_once(kit: LaneKit, history: History) -> None:
     """
-    When a script runs again after a lost reply, nothing is counted twice. The answer to a poll is counted by its own
-    class.
+    When a script runs again after a lost reply, nothing is counted twice. The answer to the POST and the answer to the
+    poll each count.
     """
     claim = posted(kit, one_job(kit))
     assert kit.jobs.intend(claim) == "ok"
@@ -80,7 +83,9 @@ def test_a_repeated_answer_counts_once(kit: LaneKit, history: History) -> None:
 
 
 def test_a_lost_lease_counts_nothing(kit: LaneKit, history: History) -> None:
-    """When a worker that lost its lease also settles the job, the job counts as ended once. The rescue is counted."""
+    """
+    When a worker that lost its lease also settles the job, only one end of the job is counted. The rescue is counted.
+    """
     job = one_job(kit)
     frozen = posted(kit, job)
     assert called_again(kit) == [job]
@@ -107,7 +112,7 @@ def test_charges_are_those_of_the_ledger(kit: LaneKit, history: History, ledger:
 
 
 def test_deliveries_count_by_outcome(kit: LaneKit, history: History) -> None:
-    """Each attempt of a delivery counts. The first success has one lag, and a redelivery by hand has no lag."""
+    """Each attempt of a delivery counts. The `lag` counts for the first success, and not for a redelivery by hand."""
     kit.fail_delivery("acme", "https://r.example/hook", DeliveryOutcome(500))
     assert lately(history).deliveries == {"retrying": 1}
     (item,) = kit.client.zrange("rt:deliveries:timetable", 0, -1)
@@ -144,7 +149,7 @@ def test_minutes_are_rolled_up_exactly_once(kit: LaneKit, history: History, clie
 
 
 def test_a_minute_that_opens_again_is_added(history: History, client: Any) -> None:
-    """When counts are written to a minute after its roll-up, the next roll-up adds them once."""
+    """When counts are added to a minute that was rolled up before, the next roll-up adds them once."""
     minute = int(time.time() // 60) - 5
     for _ in range(2):
         put_counts(client, minute, {"enqueued - acme": 3})
@@ -236,7 +241,7 @@ def redis_now(client: Any) -> float:
 
 
 def test_counts_survive_a_kill(kit: LaneKit, history: History) -> None:
-    """After attempts whose workers died, history has as many failed jobs as the lane."""
+    """After attempts whose workers died, history and the lane count the same number of failed jobs."""
     kit.open(5, 0.0)
     for _ in range(3):
         job = one_job(kit)

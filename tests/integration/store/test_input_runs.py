@@ -57,7 +57,7 @@ def test_a_traced_job_is_a_run_too(kit: LaneKit) -> None:
 
 
 def test_a_job_that_waits_costs_nothing(kit: LaneKit, client: Any) -> None:
-    """A job enters the index by picture when it is claimed. A waiting job already finds the other runs."""
+    """A job enters the index of pictures only when it is claimed. `other_runs` works for a waiting job too."""
     kit.open(1, 0.0)
     done = claimed(kit).id
     waiting = kit.new(input=FIRST)

@@ -148,8 +148,8 @@ def test_crashes_count_in_a_row(kit: LaneKit) -> None:
 
 def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
     """
-    A replayed job does not count its earlier charges. If an earlier charge turns out to be free, the job still gets no
-    further POST.
+    A replay forgives the earlier charges of its job. If a late answer then shows that one of these charges was free,
+    this allows no further POST.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
@@ -172,7 +172,7 @@ def test_what_is_forgiven_stays_what_it_was(kit: LaneKit) -> None:
 
 
 def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
-    """When Redis loses the last writes with a claim, the next claim gets a new fence."""
+    """When Redis loses its last writes, and a claim with them, the next claim gets a new fence."""
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()
     names = (f"rt:edits:state:{job}", "rt:edits:slots")
@@ -190,8 +190,8 @@ def test_a_fence_is_not_given_twice(kit: LaneKit, client: Any) -> None:
 
 def test_waits_that_cost_nothing_have_one_event(kit: LaneKit) -> None:
     """
-    Refusals in a row because of a full queue have one event together. Each error that counts as a wait has its own
-    event.
+    When the endpoint's queue is full several times in a row, these refusals have one event. Each error that counts as a
+    wait has its own event.
     """
     kit.enqueue(kit.new())
     (job,) = kit.dispatched()

@@ -101,8 +101,8 @@ def test_polls_count_for_the_charge_that_is_in_work(kit: LaneKit, ledger: Ledger
 @pytest.mark.parametrize(("late", "booked"), [("succeeded", {"useful": 1, "repeated": 1}), ("refused", {"useful": 1})])
 def test_a_late_answer_beside_an_image(kit: LaneKit, ledger: Ledger, late: str, booked: dict[str, int]) -> None:
     """
-    When a job has its image, a late paid answer to another POST makes that charge repeated. A late refusal removes the
-    charge.
+    When a job has its image, a late paid answer to another POST changes the charge of that POST to repeated. A late
+    refusal removes that charge.
     """
     job = one_job(kit)
     frozen = posted(kit, job)
@@ -127,8 +127,8 @@ def test_a_replayed_job_counts_its_earlier_charge_as_repeated(kit: LaneKit, ledg
 
 def test_cancelled_before_and_after_the_charge(kit: LaneKit, ledger: Ledger) -> None:
     """
-    The record of a cancelled job says whether the job was charged before. An image that arrives after the cancel is
-    stored, and the charge is useful.
+    The record of a cancelled job says whether the cancel came before or after the charge. An image that arrives after
+    the cancel is stored, and its charge is useful.
     """
     early, late = one_job(kit, "early"), one_job(kit, "late")
     assert kit.jobs.cancel(early)[0] == "cancelled"
@@ -162,8 +162,8 @@ def test_usage_by_tenant_day_and_tag(kit: LaneKit, ledger: Ledger) -> None:
 
 def test_tags_beyond_the_most_of_a_day_are_other(kit: LaneKit, ledger: Ledger, client: Any) -> None:
     """
-    When a tenant has 1,000 tags in a day, charges of further tags are booked under `other`, also when late answers
-    correct them. Each tenant has its own count of tags.
+    When a tenant has 1,000 tags in a day, charges of further tags are booked under `other`. A late answer to such a
+    charge corrects `other`. Each tenant has its own count of tags.
     """
     day = day_of(time.time())
     client.hset(keys.ledger_tags("ann", day), mapping={f"order={place}": "1 0 0 0" for place in range(1_000)})

@@ -19,7 +19,7 @@ from tests.process_watch import eventually
 
 @pytest.fixture
 def traced(traced_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment so that the workers that a test starts have traces."""
+    """Set the environment so that the workers that a test starts send traces."""
     for name, value in traced_environment.items():
         monkeypatch.setenv(name, value)
 
@@ -40,7 +40,7 @@ def test_the_attempt_after_a_kill_links_to_the_same_enqueue(
     simulator: Simulator,
     worker: Callable[..., RunningWorker],
 ) -> None:
-    """When a worker is killed during its call, the next attempt links to the same enqueue."""
+    """When a worker is killed during its call, the span of the next attempt links to the same span of enqueueing."""
     simulator.faults(next=[{"kind": "read_timeout"}])
     first = worker(lease_s=3)
     job = callers().post("/v1/edits", edit_body()).json()["id"]

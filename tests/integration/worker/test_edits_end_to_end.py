@@ -151,7 +151,7 @@ def test_an_unknown_outcome_is_not_paid_for_twice_without_leave(
 def test_an_unknown_outcome_is_repeated_once_where_two_charges_are_allowed(
     queue: EditQueue, edit: Any, simulator: Simulator
 ) -> None:
-    """With max_charges=2, a job whose answer was lost waits for the spam filter, POSTs once more and succeeds."""
+    """With max_charges=2, a job whose answer was lost POSTs again after the time of the spam filter, and succeeds."""
     simulator.faults(next=[{"kind": kind, "tag": kind} for kind in UNKNOWNS])
     jobs = {kind: queue.enqueue(edit(kind), max_charges=2) for kind in UNKNOWNS}
     for job in jobs.values():
@@ -199,7 +199,8 @@ def test_what_is_no_picture_is_never_a_success(queue: EditQueue, edit: Any, simu
 
 def test_odd_pictures_are_kept_with_a_warning(queue: EditQueue, edit: Any, simulator: Simulator) -> None:
     """
-    If a picture has one colour or is flagged, the job succeeds with a warning. A decompression bomb fails the job.
+    If a picture has one colour, or if the endpoint flagged it, the job succeeds with a warning. A decompression bomb
+    fails the job.
     """
     simulator.faults(
         next=[

@@ -44,7 +44,7 @@ def picture() -> bytes:
 
 
 def claim_after(kit: LaneKit, waits: int) -> Claim:
-    """Return a claim of a job whose paid image could not be downloaded `waits` times."""
+    """Return a claim of a job that has a paid image, and whose download has failed `waits` times."""
     new = kit.new()
     kit.enqueue(new)
     kit.client.hset(f"rt:edits:state:{new.id}", "waits", waits)
@@ -54,7 +54,10 @@ def claim_after(kit: LaneKit, waits: int) -> Claim:
 def test_a_placeholder_that_comes_with_a_404_is_not_the_image(
     kit: LaneKit, dependencies: EditDependencies, picture: bytes
 ) -> None:
-    """In the first downloads, a picture with the status 404 is not accepted. Later it is stored with a warning."""
+    """
+    In the first downloads, a picture that comes with the status 404 is not accepted. In later downloads, it is stored
+    with a warning.
+    """
     with RawServer(answering(answer(picture, "404 Not Found"))) as server:
         ready = Ready((server.url("/a.png"), server.url("/b.png")))
         early = store_images(claim_after(kit, EARLY_READS - 1), ready, dependencies)

@@ -1,4 +1,4 @@
-"""A client opens its transport when it is first used, and behaves as if it had opened it when it was made."""
+"""A client opens its transport at the first use, and still reads and checks its settings when it is made."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("values", PLAIN)
 def test_plain_settings_are_those_of_the_model(values: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    Settings from arguments or from the environment equal the settings that the model reads. The client opens at its
-    first use.
+    Plain settings from arguments or from the environment equal the settings that `Settings.load` returns. The client
+    opens at its first use.
     """
     given = EditQueue(**values)
     for name, value in values.items():
@@ -83,7 +83,7 @@ def test_the_environment_counts_when_the_client_is_made(monkeypatch: pytest.Monk
 
 
 def test_plain_settings_are_texts_of_the_model() -> None:
-    """Each setting in `_PLAIN` is a text in the model and has no constraint there."""
+    """Each setting in `_PLAIN` is a text in `Settings` and has no constraint there."""
     fields = {name: Settings.model_fields[name] for name in client_settings._PLAIN}
     assert {str(field.annotation.__name__) for field in fields.values() if field.annotation} == {"str", "SecretStr"}
     assert [name for name, field in fields.items() if field.metadata] == []
@@ -91,7 +91,7 @@ def test_plain_settings_are_texts_of_the_model() -> None:
 
 @pytest.mark.parametrize("value", ["redis://h/0\n", "redis://é", "redis://[::1]:6379", "unix:///run/redis.sock"])
 def test_what_needs_the_model_is_not_plain(value: str) -> None:
-    """A Redis URL of an unusual form is not plain, so the model and redis-py check the URL."""
+    """A Redis URL of an unusual form is not plain, so `Settings` and redis-py check it."""
     assert not are_plain({"redis_url": value})
 
 

@@ -25,7 +25,10 @@ Route = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
 
 
 class Gateway:
-    """The middleware around the given route. The route gets a function that begins the answer."""
+    """
+    A gateway that consists of a route and of the middleware that gives turns. The route gets a function that begins the
+    answer.
+    """
 
     is_busy = False
     """Whether every tenant is busy."""

@@ -1,5 +1,6 @@
 """
-The simulator's edits: prompts choose effects, numbers set their strength, and odd outputs have the fault of their kind.
+The simulator's edits: prompts choose effects, numbers set their strength, and each odd kind of output is as its name
+says.
 """
 
 from __future__ import annotations

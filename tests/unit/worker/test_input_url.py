@@ -66,7 +66,10 @@ def test_the_copys_link_is_signed_and_takes_the_place_of_the_callers(blobs: File
 
 
 def test_without_a_copy_the_error_names_the_remedy(blobs: FileBlobs) -> None:
-    """Without a copy, the error asks for a public link. If the link was ours, the error names RETOUCH_PUBLIC_URL."""
+    """
+    If we have no copy of the picture, the error asks for a public link. For a link of ours, it names
+    RETOUCH_PUBLIC_URL.
+    """
     theirs = judged(blobs, given(LINK))
     ours = judged(blobs, given(f"https://edits.example/files/{NAME}?expires=1", NAME))
     assert (theirs.retry_with_copy, ours.retry_with_copy) == (False, False)

@@ -64,5 +64,8 @@ ANSWERS: list[tuple[str, dict[str, Any], int, Ready]] = [
     ("said", "status", "outcome"), [case[1:] for case in ANSWERS], ids=[case[0] for case in ANSWERS]
 )
 def test_images_are_read_place_by_place(said: dict[str, Any], status: int, outcome: Ready) -> None:
-    """The links at one index of all lists lead to one image. If `output` is a text, all links lead to one image."""
+    """
+    In the lists of an answer, the links at the same index lead to one image. If `output` is a text, all links lead to
+    one image.
+    """
     assert classify(Answer(status, {}, json.dumps(said).encode(), 0.1), "https://e.example/fetch") == outcome

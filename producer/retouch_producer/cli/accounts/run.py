@@ -146,7 +146,7 @@ def _wait_for_probe(accounts: AccountStore, before: AccountNumbers, wait_s: floa
     """
     Wait up to `wait_s` seconds for the answer to the job that tests an account.
 
-    Return an empty text if the account has opened. Otherwise return the reason for people.
+    Return an empty text if the account has opened. Otherwise return a sentence with the reason.
     """
     until = time.monotonic() + wait_s
     while time.monotonic() < until:

@@ -96,7 +96,7 @@ class MovableConnection(Http1Protocol):
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End what the connection has begun."""
+        """Forget the received bytes, and let uvicorn end the request, since the connection is lost."""
         self.keep()
         super().connection_lost(exc)
 
@@ -133,7 +133,7 @@ class MovableConnection(Http1Protocol):
 
     def refuse(self) -> None:
         """
-        Refuse a wrong request. If the connection moves, do nothing, since the other process parses the same bytes.
+        Refuse an invalid request. If the connection is moving, do nothing: the other process parses the same bytes.
         """
         if not self._is_leaving:
             super().refuse()

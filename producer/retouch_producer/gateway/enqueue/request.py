@@ -54,8 +54,8 @@ class EnqueueRequest:
         Return the job to enqueue with its captured picture.
 
         `link` is the URL that the endpoint gets, `blob` is the name of our copy, and `sha256` is the hash of the
-        picture's bytes. The fingerprint of the job stays as it is. Jobs with the same edit, receivers, events and
-        callback get the same share key, and count as duplicates. For this, pictures are compared by their bytes.
+        picture's bytes. The fingerprint of the job stays as it is. Jobs with the same picture bytes, edit, receivers,
+        events and callback get the same share key, and count as duplicates.
         """
         fields, common = self.edit.fields(), self.terms.spec
         spec = replace(common, edit={**fields, "init_image": link}, input=blob)

@@ -1,7 +1,8 @@
 """
 Measures how much time of this gateway each tenant uses.
 
-A tenant is busy if it uses much time while another present tenant uses little.
+A tenant is present for `PRESENT_S` seconds after its last request. A tenant is busy if it uses much time while another
+present tenant uses little.
 """
 
 from __future__ import annotations
@@ -57,17 +58,17 @@ class TenantLoad:
         return seconds * math.exp((at - self._clock()) / MEMORY_S)
 
     def is_busy(self, tenant: str) -> bool:
-        """Return whether a tenant uses much, while another present tenant uses little."""
+        """Return whether a tenant is busy: it used much time, and much more than the present tenant that used least."""
         own = self.of(tenant)
         return own >= BUSY_S and own >= BUSY_TIMES * self._least_load_beside(tenant)
 
     def is_alone(self, tenant: str) -> bool:
-        """Return whether no other tenant is present."""
+        """Return whether no other tenant has had a request in the last `PRESENT_S` seconds."""
         return self._least_load_beside(tenant) == math.inf
 
     def _least_load_beside(self, tenant: str) -> float:
         """
-        Return the smallest load of any other present tenant, or infinity. The value may be a quarter of a second old.
+        Return the smallest load among the other present tenants; infinity if there are none. It may be 0.25 s old.
         """
         now = self._clock()
         if now >= self._lightest_until:

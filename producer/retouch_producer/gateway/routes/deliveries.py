@@ -135,7 +135,7 @@ def redeliver_to_receiver(
     receiver_id: str, key: Caller, dependencies: Injected, since: Since, dead: DeadOnly = False
 ) -> JSONResponse:
     """
-    Send all deliveries of one receiver since a time again, even if they were delivered.
+    Send again all deliveries that one receiver has had since a time, even if they were delivered.
 
     `gone` counts the deliveries that are not sent, since their job is no longer on record.
     """

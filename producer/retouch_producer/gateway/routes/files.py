@@ -91,8 +91,8 @@ async def serve_blob(dependencies: Dependencies, tenant: str, name: str, if_none
     Return an answer with a blob's bytes, or 304 if the caller has them. A thumbnail is made on the first request for
     it.
 
-    Reads at the same time are limited for each `tenant`; "" stands for all holders of links together. Raises the
-    problem `not-found`.
+    The number of reads that each `tenant` may have at the same time is limited. All holders of links together count as
+    the tenant "". Raises the problem `not-found`.
     """
     await give_up_turn()
     return await dependencies.files.run(tenant, _read, dependencies, tenant, name, if_none_match)
