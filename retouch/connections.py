@@ -65,7 +65,7 @@ class SharedConnections:
         return open_blobs(self.settings.store, self.settings.public_url, LinkSigner(self.blocking_client))
 
     def warm(self) -> None:
-        """Make the publisher, the blob store and the texts of the scripts now; no later call has to wait for them."""
+        """Create the publisher and the blob store, and compose the scripts; no later call has to wait for this."""
         _ = self.publisher, self.blobs
         compose_all()
 
@@ -77,7 +77,7 @@ class SharedConnections:
 
 
 class Connections(SharedConnections):
-    """The parts of a process whose calls to Redis may block. The stores have all their methods."""
+    """The parts of a process whose calls to Redis may block. Here, the stores have all their methods."""
 
     client: Client
     jobs: JobStore

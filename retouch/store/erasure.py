@@ -79,7 +79,8 @@ def erase_tenant(client: Client, jobs: JobStore, blobs: BlobStore, tenant: str) 
 
 def _drop_images(client: Client, blobs: BlobStore, tenant: str, names: set[str]) -> tuple[int, int]:
     """
-    Delete the images that only this tenant owns; return (number deleted, number that a worker deletes in an hour).
+    Delete the images that only this tenant owns. Return how many were deleted, and how many a worker will delete an
+    hour from now.
     """
     released = release_blobs(client, names - owned_by_others(client, tenant, names))
     # Asked once more: another tenant's job may have ended in between, and the mark does not always show that.
@@ -143,7 +144,7 @@ def _forget_delivery(client: Client, item: str) -> None:
 
 
 def _count_waiting(client: Client, target: str, by: int) -> None:
-    """Add `by` to the number of the tenant's deliveries that wait for admission."""
+    """Add `by` to the number of waiting deliveries of the tenant to which a target belongs."""
     name, tenant = keys.lane("deliveries", "waiting_by_tenant"), target.partition(" ")[0]
     if client.hincrby(name, tenant, by) <= 0:
         client.hdel(name, tenant)
@@ -171,7 +172,7 @@ def _forget_tenant(client: Client, tenant: str) -> None:
 
 
 def _forget_targets(client: Client, tenant: str) -> None:
-    """Delete the state of a tenant's targets, since the names of these keys contain the hosts of receivers."""
+    """Delete the state of a tenant's targets, since the names of the targets contain the hosts of receivers."""
     prefix = keys.lane("deliveries", "target:")
     for name in client.scan_iter(f"{prefix}{tenant} *", count=1_000):
         client.zrem(keys.lane("deliveries", "shut"), name.removeprefix(prefix))

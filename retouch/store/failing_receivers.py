@@ -1,4 +1,4 @@
-"""Reads the receivers that fail now from an index: the begin and the cause of the failure, and the next attempt."""
+"""Reads from an index which receivers fail now, since when, why, and when the next attempt is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FailingReceiver:
 
     @property
     def reason(self) -> str:
-        """Return why the last attempt failed: the status of the answer, or the trouble if there was none."""
+        """Return why the last attempt failed: the status of the answer, or the trouble if no answer came."""
         return f"HTTP {self.status}" if self.status else self.trouble
 
 

@@ -119,7 +119,8 @@ class JobSearch:
         """
         Yield (entries that pass all indexes, number of entries read so far, None), newest entries first.
 
-        If reading stops at the bound, the last tuple has a cursor instead of None: the place where reading stopped.
+        If reading stops because too many entries were read, the last tuple has a cursor instead of None: the place
+        where reading stopped.
         """
         walks = await self._plan(query, after, wanted)
         most = UNINDEXED_MOST if query.unindexed else CANDIDATES_MOST
@@ -146,7 +147,7 @@ class JobSearch:
                 return
 
     async def _without_index(self, query: JobQuery, places: list[IndexCursor]) -> list[IndexCursor]:
-        """Return the entries whose jobs match the fields without an index: `cost`, and `account` with `default`."""
+        """Return the entries whose jobs match the terms that have no index: `cost`, and the account `default`."""
         if not query.unindexed or not places:
             return places
         found = list[IndexCursor]()
@@ -162,7 +163,8 @@ class JobSearch:
 
     async def _plan(self, query: JobQuery, after: IndexCursor | None, wanted: int) -> list[Walk]:
         """
-        Return the walks for a query: for each tenant, one walk for each source of the field with the fewest entries.
+        Return the walks for a query. For each tenant, take the field of the query that has the fewest entries, and
+        begin one walk in each index of this field.
 
         The first batch of a walk has all its entries, or as many as fit in one batch.
         """
@@ -182,8 +184,8 @@ class JobSearch:
         """
         Return the tenants whose jobs may match.
 
-        These are the tenants that the query names, or else the owners of the ids that it names. If the query limits
-        only the time, these are the tenants that one page needs. For any other query, they are all tenants.
+        If the query names tenants, return these. Otherwise, if it names ids, return the owners of the ids. If it limits
+        only the time, return the tenants that may have jobs on the next page. For any other query, return all tenants.
         """
         if query.tenants:
             return query.tenants
@@ -271,13 +273,14 @@ def _places(entries: Iterable[tuple[str, float | None]]) -> tuple[IndexCursor, .
 
 
 def _asks_in_flight(query: JobQuery) -> bool:
-    """Return whether jobs in flight must be listed. A query with `queued` finds them in the index of open jobs."""
+    """Return whether jobs in flight must be listed. With `queued`, the index of open jobs has them already."""
     return bool(_IN_FLIGHT.intersection(query.states)) and "queued" not in query.states
 
 
 def _filters(query: JobQuery, tenant: str, lists: _Lists) -> list[Filter]:
     """
-    Return a filter for each indexed field of a query. Its sources have the tenant's jobs that match the field.
+    Return a filter for each indexed field of a query. The sources of a filter have the tenant's jobs that match its
+    field.
 
     If no field of the query has an index, return one filter with all jobs of the tenant.
     """

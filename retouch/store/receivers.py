@@ -60,8 +60,8 @@ class SharedReceiverStore:
         """
         Return the tenant's receiver at this URL; create one with a new secret if there is none.
 
-        Many processes may call this at once. If no call asks for a receiver for `UNUSED_S` seconds, it is deleted. A
-        receiver that was added for every job is kept.
+        Many processes may call this at once. If this is not called for a receiver during `UNUSED_S` seconds, the
+        receiver is deleted, unless it gets the events of all jobs.
         """
         identity = receiver_id(tenant, url)
         pipe = self._client.pipeline(transaction=False)

@@ -72,7 +72,7 @@ class Stats:
     Statistics from `since` to `until` (Unix seconds): `total`, and `rows` for each account or tenant if `by` is set.
 
     `today` is the cost of this UTC day until now, and `yesterday` the cost of the whole day before. `oldest_waiting_s`
-    is the longest wait among the next jobs of all tenants; None if no job waits.
+    is how long the next jobs of the tenants have waited at most; it is None if no job waits.
     """
 
     since: float

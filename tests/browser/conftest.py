@@ -75,7 +75,7 @@ class Site:
 
 
 class Hook(BaseHTTPRequestHandler):
-    """A receiver that takes every event and answers with markup."""
+    """A receiver that answers 200 to every event, with markup in the body."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -90,7 +90,7 @@ class Hook(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="session")
 def hook_url() -> Iterator[str]:
-    """The address of a receiver that takes every event."""
+    """The address of a receiver that answers 200 to every event."""
     with served(Hook) as url:
         yield f"{url}/hook"
 

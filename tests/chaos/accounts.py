@@ -1,9 +1,9 @@
 """
-Measures several accounts at the vendor's own speed: `python -m tests.chaos.accounts`.
+Measures how jobs share several accounts, at the vendor's own speed: `python -m tests.chaos.accounts`.
 
-Three simulators allow 5, 10 and 15 requests in flight. First these limits are learnt. Then 2,000 jobs of 4.6 s run, and
-the used share of each cap is measured. Finally the account `medium` fails during a run, once in each way of
-`account_deaths.py`. After each run, the books of all simulators are compared with the ledger.
+Three simulators allow 5, 10 and 15 requests in flight. First the workers learn these limits. Then 2,000 jobs of 4.6 s
+run, and the used share of each limit is measured. Finally there is one run for each way to fail in `account_deaths.py`,
+and the account `medium` fails in this way. After each run, the books of all simulators are compared with the ledger.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def faults_of(shares: Shares) -> list[str]:
 
 
 def measure(folder: Path, jobs: int, latency_s: float) -> list[str]:
-    """Learn the limits, run the jobs and print the figures; return a line for each broken promise."""
+    """Learn the limits, run the jobs and print the figures; return a line for each fault."""
     tables = {account: {"limit": "auto"} for account in CAPS}
     with account_stage(folder, CAPS, latency_s=LEARN_LATENCY_S, tables=tables, log_level="WARNING") as stage:
         stage.start_worker()
@@ -55,9 +55,7 @@ def measure(folder: Path, jobs: int, latency_s: float) -> list[str]:
 
 
 def die(stage: AccountStage, death: Death) -> list[str]:
-    """
-    Make the account `medium` fail during a run, and print a row of the table. Return a line for each broken promise.
-    """
+    """Make the account `medium` fail during a run, and print a row of the table. Return a line for each fault."""
     stage.revive()
     started = stage.books()
     jobs = stage.enqueue(DEATH_JOBS)
@@ -76,7 +74,7 @@ def die(stage: AccountStage, death: Death) -> list[str]:
 
 
 def main() -> None:
-    """Run all parts and print their tables; exit with 1 if a promise was broken."""
+    """Run all parts and print their tables; exit with 1 if a part has found a fault."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2000)
     parser.add_argument("--latency-s", type=float, default=4.6)

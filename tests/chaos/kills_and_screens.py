@@ -206,7 +206,7 @@ def run_rounds(folder: Path, rounds: int, seed: int) -> tuple[Counter[str], list
 
 
 def main() -> None:
-    """Run the rounds and print the counts; exit with 1 if numbers differ."""
+    """Run the rounds and print the counts and the differences. Exit with 1 if there is a difference."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)

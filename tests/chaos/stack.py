@@ -101,7 +101,7 @@ class Stage:
         return [books[tag]["charged"] for tag in sorted(books, key=int)]
 
     def close(self) -> None:
-        """Kill the workers and the current server."""
+        """Kill the workers and the Redis server."""
         for worker in self.workers:
             worker.kill()
             worker.wait()

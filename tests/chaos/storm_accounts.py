@@ -47,7 +47,9 @@ class AccountsFile:
         self.write(without_last=False)
 
     def write(self, *, without_last: bool) -> None:
-        """Replace the file as a whole, unless it has this content already."""
+        """
+        Write the file, with or without the last account, in one step. If its text would stay the same, do nothing.
+        """
         tables = [
             f'[accounts.{name}]\nkey_file = "{name}"\nurl = "{sim.pix2pix_url}"\nfetch_url = "{sim.fetch_url}"\n'
             for name, sim in self._sims.items()

@@ -44,7 +44,7 @@ def stage(shared: AccountStage) -> AccountStage:
 
 @pytest.mark.parametrize("death", DEATHS, ids=lambda death: death.name)
 def test_one_account_dies_half_way(stage: AccountStage, death: Death) -> None:
-    """When one account fails during a run, all promises of `audit` hold, and the other accounts go on."""
+    """When one account fails during a run, `audit` finds no difference, and the other accounts go on."""
     stage.answer_after(1.0)  # a busy machine does not see in time that fast calls are half done
     jobs = stage.enqueue(120)
     assert eventually(lambda: stage.ended(jobs) >= 30)
@@ -222,8 +222,7 @@ def titles() -> Iterator[str]:
 
 def forms_of(key: str) -> list[str]:
     """
-    Return a key as plain text, and in each form that it has inside base64, which Celery uses for the bodies of
-    messages.
+    Return the texts to search for a key: the key itself, and its three possible forms in base64, which Celery uses.
     """
     inside = [base64.b64encode(("x" * shift + key).encode()).decode()[4:-4] for shift in range(3)]
     return [key, *inside]

@@ -73,7 +73,7 @@ class Stack:
         return lambda: self.books()["in_flight"] >= count
 
     def delivered(self) -> bool:
-        """Return whether the receiver got the success of every enqueued job."""
+        """Return whether the receiver got the event `edit.succeeded` of every enqueued job."""
         return self.engine.docker("logs", "imagetest_receiver_1").count("edit.succeeded") >= self.asked
 
 
@@ -120,8 +120,8 @@ def test_the_store_needs_a_volume(engine: Engine) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_each_service_gets_healthy_and_is_hardened(stack: Stack, service: str) -> None:
     """
-    Each service is healthy and read-only, has no root and no capabilities, and has limits of memory, processes and
-    logs.
+    Each service is healthy, is read-only, does not run as root, has no capabilities, and has limits for memory,
+    processes and logs.
     """
     assert eventually(lambda: stack.healthy(service), 120), stack.engine.docker("logs", f"imagetest_{service}_1")
     host = stack.inspect(service)["HostConfig"]

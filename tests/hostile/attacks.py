@@ -1,4 +1,4 @@
-"""The attacks of a hostile tenant on the gateway: each has a name, a count at scale 1, a rate and a concurrency."""
+"""The attacks of a hostile tenant on the gateway: for each a name, a number of requests, a rate and a concurrency."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ async def send_dry_runs(tenant: HostileTenant, client: HttpClient, number: int) 
 
 
 async def drip_bodies(tenant: HostileTenant, client: HttpClient, number: int) -> None:
-    """Send a body byte by byte, in turn the body of an edit and the body of an upload."""
+    """Send a body byte by byte. Every second body belongs to an upload, the others to an edit."""
     path, most = (("/v1/edits", 60_000), ("/v1/uploads", 40_000_000))[number % 2]
     kind = ("application/json", "image/png")[number % 2]
     with suppress(*NO_ANSWER):

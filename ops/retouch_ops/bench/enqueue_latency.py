@@ -13,7 +13,7 @@ WARM = 50
 
 
 def measure(harness: Harness, scale: Scale) -> list[Row]:
-    """Return the time and CPU time of single enqueues, compared with `send_task` of the tutorial's Celery."""
+    """Return the time and CPU time of single enqueues, and those of `send_task` in a Celery app as in tutorials."""
     count = 4_000 if scale == "full" else 400
     requests = iter(edits(count + WARM))
     with harness.queue() as queue:

@@ -1,8 +1,8 @@
 """
 Fetches and edits pictures in two small thread pools, with a cache for each.
 
-If several requests need an init_image at the same time, it is fetched once. The edit of a picture by a plan is made
-once. If the cache has dropped an edit that is downloaded, the edit is made again.
+If several requests need an init_image at the same time, it is fetched once. If several requests need the same edit of a
+picture, it is made once. If the cache has dropped an edit before it is downloaded, the edit is made again.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Source:
 
 class Cache(Generic[V]):
     """
-    A cache of values that take time to make. All callers share one call that makes a value. The oldest value is dropped
-    first.
+    A cache of values that take time to make. If several callers need the same value, it is made once. The oldest value
+    is dropped first.
     """
 
     def __init__(self, largest: int) -> None:

@@ -36,10 +36,11 @@ class Ports:
 
 def stack_environment(base: Mapping[str, str], settings: Settings, ports: Ports, state: Path) -> dict[str, str]:
     """
-    Return the environment of every part, without the key of the endpoint.
+    Return the environment variables that all programs of the stack share, without the key of the endpoint.
 
-    The stack itself sets Redis and the addresses. If neither a key nor an accounts file is set, the simulator is the
-    endpoint. If `ports.accounts` has ports, the accounts file is the one in the state folder.
+    The stack sets the URL of Redis and the addresses of its own services itself. If neither a key nor an accounts file
+    is set, the simulator is the endpoint. If `ports.accounts` has ports, the accounts file is the one in the state
+    folder.
     """
     fixed = {
         "RETOUCH_REDIS_URL": f"redis://{HOST}:{ports.redis}/0",

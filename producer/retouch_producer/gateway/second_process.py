@@ -52,14 +52,14 @@ class HandedOver(Http1Protocol):
             self.cycle.transport = cast("asyncio.Transport", LastAnswer(self))
 
     def on_message_complete(self) -> None:
-        """End the body of the request, and the connection if the request was answered before."""
+        """Note that the body has ended. If the request was answered before this, close the connection."""
         super().on_message_complete()
         if self.cycle is not None and self.cycle.response_complete:
             self.transport.close()
 
 
 class LastAnswer:
-    """What a request's cycle uses of the transport. The connection closes once the request's body was received."""
+    """Replaces the transport for one request. After the answer it closes the connection, once the body was received."""
 
     def __init__(self, connection: HandedOver) -> None:
         self._connection = connection
@@ -79,7 +79,7 @@ class LastAnswer:
 
 
 class HandedOverServer(uvicorn.Server):
-    """Serves the connections that come over the channel, until the other side closes it."""
+    """Serves the connections that the gateway passes over the channel, until the gateway closes the channel."""
 
     def __init__(self, config: uvicorn.Config, dependencies: Dependencies, channel: socket.socket) -> None:
         super().__init__(config)
@@ -108,7 +108,7 @@ class HandedOverServer(uvicorn.Server):
         task.add_done_callback(self._tasks.discard)
 
     def _take(self) -> None:
-        """Take the connections that wait in the channel, as far as this process may open files for them."""
+        """Take connections from the channel. If this process may open no more files, the rest waits in the channel."""
         loop = asyncio.get_running_loop()
         while True:
             if len(self.server_state.connections) + len(self._tasks) >= self._most:
@@ -141,7 +141,7 @@ class HandedOverServer(uvicorn.Server):
             transport.pause_reading()
 
     async def _report(self) -> None:
-        """Report every quarter of a second what was done since; the first report is empty."""
+        """Report four times a second what was done since the last report; the first report is empty."""
         reported, cpu_s = Counter[tuple[str, int]](), time.process_time()
         while True:
             answers, used = Counter(self._dependencies.requests), dict(self._used)

@@ -150,7 +150,7 @@ def test_no_job_is_waiting_for_the_test(client: Any) -> None:
 def test_what_becomes_of_the_test(
     client: Any, kit: LaneKit, change: dict[str, float] | None, code: int, words: str
 ) -> None:
-    """`accounts test` lets one job through, and prints whether it opened the account, was refused or got no answer."""
+    """`accounts test` lets one job through, and prints: the account is open, the job was refused, or no answer came."""
     gate = keys.account_gate("main")
     kit.lanes.pause()
     kit.enqueue(kit.new("globex"))

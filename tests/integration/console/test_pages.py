@@ -46,7 +46,7 @@ class Markup(HTMLParser):
 
 @pytest.fixture
 def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink) -> list[str]:
-    """Return the addresses of the lists and of a job, a delivery and a receiver whose texts are full of markup."""
+    """Return the addresses of pages. Those of a job, a delivery and a receiver show texts full of markup."""
     job = failed_job(callers, kit, edit_body, prompt=MARKUP, tags={"order": MARKUP})
     receiver = kit.fail_delivery("acme", f"{sink.url}/?a=<b>", DeliveryOutcome(500, excerpt=MARKUP))
     (delivery,) = [record.id for record in kit.deliveries.records(list(kit.deliveries.ids()))]
@@ -83,7 +83,8 @@ def test_markup_stays_text(people: People, addresses: list[str]) -> None:
 
 def test_every_page_is_guarded_and_light(people: People, addresses: list[str]) -> None:
     """
-    Each page has the security policy and is not cached. With scripts and styles, it has less than 60 kB compressed.
+    Each page has the security policy and is not cached. Together with its scripts and styles, it has less than 60 kB
+    compressed.
     """
     person = people("staff", "ops")
     for address in (*addresses, "/console/accounts", "/console/accounts/default", "/console/bill"):

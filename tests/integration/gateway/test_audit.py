@@ -85,8 +85,8 @@ def test_pages(callers: Callers, client: Any) -> None:
 
 def test_filters(callers: Callers, client: Any) -> None:
     """
-    Lines are filtered by action, actor, tenant and time. When a search ends at its bound, the next page continues the
-    search.
+    Lines are filtered by action, actor, tenant and time. If a search has read as many lines as one request may read,
+    the next page continues it.
     """
     ops, log = callers("staff", "ops"), AuditLog(client)
     log.record(Actor("cli"), "bulk.cancel", "oldest")

@@ -59,7 +59,7 @@ def exchange(gateway_url: str) -> Exchange:
     """
     Return a function that sends pieces of bytes on one connection, and reads until the gateway closes the connection.
 
-    The function returns the status of each answer, and 400 for a reset without an answer.
+    The function returns the status of each answer. If the connection is reset without an answer, it returns 400.
     """
     host, port = gateway_url.removeprefix("http://").split(":")
 

@@ -1,4 +1,4 @@
-"""Real, harmless processes in a `Group`: restarts, pauses between them, the shutdown, and no orphans."""
+"""Tests of `Group` with real, harmless processes: restarts, pauses between restarts, the shutdown, and no orphans."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ with group.counting_signals():
 
 @pytest.mark.parametrize("way", ["replace_process", "watch"])
 def test_a_tied_command_dies_with_its_parent(way: str) -> None:
-    """When the parent of a command is killed, the command ends too, with each of the two ways to watch the parent."""
+    """
+    When the parent of a command is killed, the command ends too. This holds for both functions that watch the parent.
+    """
     tied = f"""
 import os, subprocess, sys; sys.path.insert(0, {str(Path(parent_death.__file__).parent)!r})
 run = "import sys; sys.path.insert(0, sys.argv[1]); import parent_death; "

@@ -14,7 +14,8 @@ from tests.lane_kit import LaneKit, account, assert_consistent
 
 def test_from_one_account_to_several_and_back(kit: LaneKit, client: Any) -> None:
     """
-    When the store changes to two accounts and back, jobs in flight, polls and the backlog continue, and no job is lost.
+    When two accounts replace the only account and are removed again, jobs in flight, polls and the backlog continue,
+    and no job is lost.
     """
     kit.open(3, 0.0)
     jobs = several(kit, 12)
@@ -91,7 +92,9 @@ def test_a_removed_account_leaves_the_list_when_nobody_serves_it(kit: LaneKit, s
 
 
 def test_workers_with_and_without_a_file_share_a_store(kit: LaneKit, store: AccountStore) -> None:
-    """A worker without an accounts file serves `default`, beside the accounts of workers with a file."""
+    """
+    Workers without an accounts file serve the account `default`; workers with a file serve the accounts of the file.
+    """
     kit.open_accounts(account("a", 1), account("b", 1))
     kit.open(2, 0.0)
     kit.serve("default")

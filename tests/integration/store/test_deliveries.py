@@ -58,7 +58,7 @@ def deliveries_of(kit: LaneKit, job: str) -> list[tuple[str, str]]:
 
 
 def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
-    """A receiver of every job gets one delivery of each event, even if the job also names the receiver."""
+    """A receiver that gets the events of all jobs gets each event once, even if the job names the receiver too."""
     both = kit.receivers.add("acme", HOOK)
     other = kit.receivers.add("acme", "https://hooks.example/b")
     kit.receivers.add("foreign", "https://hooks.example/c")
@@ -74,8 +74,8 @@ def test_each_receiver_gets_one_delivery(kit: LaneKit) -> None:
 
 def test_receivers_get_the_events_that_they_named(kit: LaneKit) -> None:
     """
-    A receiver of every job gets the events that the receiver names. A receiver of one job gets the events that the job
-    names.
+    A receiver that was added with some kinds of events gets only these, from all jobs. A receiver that a job names gets
+    the final event, and the kinds of events that the job names.
     """
     chooser = kit.receivers.add("acme", HOOK, ["edit.running", "edit.failed"])
     own = kit.receivers.ensure("acme", "https://hooks.example/own")
@@ -175,7 +175,7 @@ def test_nothing_is_redelivered_without_its_job(kit: LaneKit, client: Any) -> No
 
 
 def test_a_job_outlives_the_schedule_of_its_redelivery(kit: LaneKit, client: Any) -> None:
-    """A redelivery keeps the job and its image for the new schedule, and does not shorten a longer retention."""
+    """A redelivery keeps the job and its image until the new schedule ends. A longer retention is not shortened."""
     kit.receivers.add("acme", HOOK)
     first, second = ended(kit), ended(kit)
     names = {job: [f"rt:edits:spec:{job}", f"rt:edits:state:{job}", f"rt:timeline:{job}"] for job in (first, second)}
@@ -204,7 +204,7 @@ def test_a_claim_knows_how_old_its_schedule_is(kit: LaneKit, client: Any) -> Non
 
 
 def test_receivers_of_jobs_go_when_no_job_names_them(kit: LaneKit, client: Any) -> None:
-    """A receiver is deleted 90 days after a job last named it, except for a receiver that gets every job."""
+    """Unless a receiver gets the events of all jobs, it is deleted 90 days after a job last named it."""
     used, idle, old = (kit.receivers.ensure("acme", f"https://hooks.example/{number}") for number in range(3))
     kept = kit.receivers.add("acme", "https://hooks.example/every-job")
     ago = time.time() - UNUSED_S
@@ -286,7 +286,7 @@ def test_a_receiver_that_is_enabled_while_it_is_probed_gets_its_slots_back(kit: 
 
 
 def test_failures_under_way_when_the_breaker_shuts_are_no_probes(kit: LaneKit, client: Any) -> None:
-    """If a delivery was in flight when the breaker opened, a failure of this delivery does not double the wait."""
+    """When the breaker opens, deliveries in flight that fail later do not double the time until the next probe."""
     kit.receivers.add("acme", HOOK)
     for _ in range(20):
         ended(kit)

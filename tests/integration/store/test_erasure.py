@@ -48,7 +48,7 @@ def image(name: str) -> Image:
 
 
 def end(kit: LaneKit, tenant: str, name: str, **spec: Any) -> None:
-    """Enqueue a job and let it succeed with this image."""
+    """Enqueue a job, and let it succeed with an image that has this name."""
     job = kit.new(tenant, **spec)
     kit.enqueue(job)
     kit.finish(job.id, Succeed(image(name)))

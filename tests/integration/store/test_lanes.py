@@ -116,7 +116,7 @@ def test_priority_is_age(kit: LaneKit, client: Any) -> None:
 
 def test_a_replayed_job_keeps_its_priority(kit: LaneKit) -> None:
     """
-    A replayed job takes the place of a new job of the same priority. A job with a paid answer goes first at any
+    A replayed job waits in front of newer jobs of the same priority. A job with a paid answer goes first at any
     priority.
     """
     kit.open(1, 0.0)
@@ -175,7 +175,7 @@ def learnt(client: Any) -> tuple[int, float]:
 
 
 def answer(kit: LaneKit, health: str) -> None:
-    """Claim and POST a job, record an answer with this word about the endpoint, settle the job, and sweep."""
+    """Claim and POST a job, record an answer with the endpoint's state `health`, settle the job, and sweep."""
     claim = kit.claim(kit.dispatched()[0])
     assert kit.jobs.intend(claim) == "ok"
     kit.jobs.answer(claim, "refused" if health == "full" else "succeeded", None, health)
@@ -184,7 +184,7 @@ def answer(kit: LaneKit, health: str) -> None:
 
 
 def test_newcomers_do_not_starve_who_was_served(kit: LaneKit, client: Any) -> None:
-    """A tenant with steady work still gets slots when two new tenants arrive for each slot."""
+    """A tenant with steady work still gets slots, even if two new tenants arrive each time a slot becomes free."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("steady") for _ in range(40)))
     served = []
@@ -224,7 +224,7 @@ def test_a_clock_that_is_set_back_stops_no_lane(kit: LaneKit, client: Any) -> No
 
 
 def test_who_waits_for_a_budget_is_counted(kit: LaneKit, client: Any) -> None:
-    """The numbers of the lane count the waiting jobs of a tenant whose budget is spent."""
+    """When a tenant's budget is spent, its waiting jobs still count as waiting in the lane."""
     kit.open(1, 0.0)
     kit.enqueue(*(kit.new("broke") for _ in range(4)))
     client.hset("rt:edits:budgets", "broke", 0)
@@ -247,8 +247,8 @@ def test_a_limit_that_is_to_be_learnt_begins_low(kit: LaneKit, client: Any) -> N
 
 def test_the_limit_is_learnt(kit: LaneKit, client: Any) -> None:
     """
-    A learnt limit begins at five and grows with successes. A full queue halves the limit once for each burst, but not
-    below one. A fixed limit does not change.
+    A learnt limit begins at five and grows with successes. When the endpoint's queue is full, the limit is halved once
+    for each burst, but not below one. A fixed limit does not change.
     """
     kit.open("auto", 0.0)
     kit.enqueue(*(kit.new() for _ in range(400)))

@@ -21,8 +21,8 @@ def entries(client: Any, job: str) -> list[str]:
 
 def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
     """
-    In a stored event, instants have three decimals and fences have all digits. The event has the worker's JSON of the
-    result unchanged.
+    In a stored event, instants have three decimals and fences have all digits. The result is the same JSON text that
+    the worker wrote.
     """
     job = kit.new()
     kit.enqueue(job)
@@ -41,7 +41,9 @@ def test_events_keep_their_form(kit: LaneKit, client: Any) -> None:
 
 
 def test_a_job_without_a_charge_has_an_empty_list(kit: LaneKit, client: Any) -> None:
-    """When a job is cancelled before a charge, the event has `before_charge` and `[]` as charges."""
+    """
+    The event of a job that was cancelled before a charge has `before_charge` as `cancelled`, and `[]` as `charges`.
+    """
     job = kit.new()
     kit.enqueue(job)
     kit.jobs.cancel(job.id)

@@ -1,4 +1,4 @@
-"""Several images of one answer, from enqueueing to webhook, as a backend and its receivers see them."""
+"""Tests of an answer with several images, from the enqueueing of the job to the webhook."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("module_worker")
 
 @pytest.fixture
 def edit(simulator: Simulator) -> Any:
-    """Return a function that returns an edit; the simulator counts the edit under its tag."""
+    """Return a function that makes an edit; the simulator finds the tag in the prompt, and counts calls under it."""
 
     def make(tag: str, samples: int) -> Edit:
         return Edit(prompt=f"make it winter [[{tag}]]", init_image=simulator.portrait_url, extra={"samples": samples})

@@ -26,8 +26,8 @@ def compared(text: str, *rows: UsageRow, account: str = "") -> list[ComparedDay]
 
 def test_a_bill_within_what_is_known_agrees() -> None:
     """
-    A bill agrees if its calls are from the certain to the possible calls of the ledger. With more than the certain
-    calls, the finding is `some_unknown`.
+    A bill agrees if it has at least the certain and at most the possible calls of the ledger. If it has more than the
+    certain calls, the finding is `some_unknown`.
     """
     rows = (row(FIRST, 10, 3), row(FIRST + timedelta(1), 10, 3))
     comparison = compare_bill(parse_bill("2026-01-01,10,0.10\n2026-01-02,12,0.12"), rows)
@@ -61,8 +61,8 @@ def test_days_of_one_side_alone() -> None:
 
 def test_what_moved_over_midnight_is_recognised() -> None:
     """
-    If one day has too many calls and the next day as many too few, both days have the finding `neighbour`. The text of
-    this finding names UTC.
+    If one day has some calls too many, and the next day the same number too few, both days have the finding
+    `neighbour`. The text of this finding names UTC.
     """
     days = compared("2026-01-01,15\n2026-01-02,5", row(FIRST, 10), row(FIRST + timedelta(1), 10))
     assert [day.findings for day in days] == [["more", "neighbour"], ["fewer", "neighbour"]]
@@ -145,8 +145,8 @@ def test_a_difference_has_the_sign_of_its_finding(
     bill: list[tuple[int, int]], ledger: dict[int, tuple[int, int]]
 ) -> None:
     """
-    `calls_off` is 0 exactly if the calls are in the range. `off` is positive for `more` and `not_ours`, and negative
-    for `fewer` and `not_billed`.
+    `calls_off` is 0 exactly if the bill has at least the certain and at most the possible calls. `off` is positive for
+    `more` and `not_ours`, and negative for `fewer` and `not_billed`.
     """
     rows = [row(FIRST + timedelta(days), *counts) for days, counts in ledger.items()]
     for day in compare_bill(lines_of(bill), rows).days:

@@ -141,7 +141,7 @@ def test_a_private_event_holds_nothing_that_the_customer_wrote() -> None:
 
 @pytest.mark.parametrize("kind", ["recovered", "adopted", "replayed"])
 def test_events_that_put_a_job_back_leave_it_queued(kind: str) -> None:
-    """The events recovered, adopted and replayed have the state `queued`, which the job has after them."""
+    """After the events recovered, adopted and replayed, a job is `queued`, so the events have this state."""
     event = event_object(RECORD, {"sequence": 1, "type": f"edit.{kind}", "at": 1_003.0}, link)
     assert event["data"]["state"] == "queued"
 

@@ -40,7 +40,7 @@ def test_a_tenant_alone_is_never_busy(load: TenantLoad) -> None:
 
 def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: Clock) -> None:
     """
-    A tenant that uses much is busy while another one is present that uses little. Use is forgotten within seconds, the
+    A tenant that uses much is busy if another present tenant uses little. Use is forgotten within seconds, and the
     presence of a tenant within minutes.
     """
     load.note("acme", 10.0)
@@ -62,14 +62,14 @@ def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: C
 
 
 def test_tenants_that_use_the_same_are_not_busy(load: TenantLoad) -> None:
-    """If two tenants use the same, a tenant is not busy, even if it uses much."""
+    """If two tenants use the gateway equally, neither is busy, even if both use it much."""
     for tenant in ("a", "b"):
         load.note(tenant, 10.0)
     assert not load.is_busy("a")
 
 
 def test_timed_adds_the_duration_and_reports_it(load: TenantLoad, clock: Clock) -> None:
-    """The duration of a block is added and reported to `on_note`, also if the block raises."""
+    """The duration of a block is added to the tenant's load and passed to `on_note`, also if the block raises."""
     noted: list[tuple[str, float]] = []
     load.on_note = lambda tenant, seconds: noted.append((tenant, seconds))
     with suppress(ZeroDivisionError), load.timed("acme"):

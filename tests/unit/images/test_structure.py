@@ -31,7 +31,10 @@ def segment(marker: int, data: bytes = b"") -> bytes:
 
 
 def scan(first: int = 0, last: int = 0, bits: int = 0x01) -> bytes:
-    """Return a JPEG scan of ten bytes without data. A decoder goes over all pixels once for each scan."""
+    """
+    Return the ten bytes that begin a scan of a JPEG, without image data. A decoder goes over all pixels once for each
+    scan.
+    """
     return segment(0xDA, bytes([1, 1, 0, first, last, bits]))
 
 
@@ -140,7 +143,7 @@ def test_metadata_of_a_png_is_never_inflated(name: bytes, is_after: bool, monkey
 
 
 def test_metadata_of_a_jpeg_is_never_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """EXIF, profiles and comments of many segments are removed before the file is opened."""
+    """Many segments with EXIF data and comments are removed before a decoder opens the file."""
     monkeypatch.setattr("PIL.JpegImagePlugin.COM", lambda *_: pytest.fail("a comment was parsed"))
     data = saved(noise(), "JPEG")
     many = segment(0xE1, b"Exif\0\0II*\0" + bytes(60_000)) * 50 + segment(0xFE, b"words") * 500

@@ -22,7 +22,7 @@ _BATCH = 500
 
 def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
     """
-    Add a receiver for every job of a tenant, and print the receiver with its secret.
+    Add a receiver that gets the events of all jobs of a tenant. Print it with its secret.
 
     The URL is checked like the webhook of a job. An empty `events` stands for the events that end a job.
     """

@@ -41,7 +41,7 @@ class AuditFilters(BaseModel):
 
     def address(self, **changes: str) -> str:
         """
-        Return the address of the page with some filters changed. It is the first page unless `changes` has a cursor.
+        Return the address of the page after `changes` to the filters: the first page, unless `changes` has a cursor.
         """
         given = {name: value for name, value in {**self.model_dump(), "cursor": "", **changes}.items() if value}
         return f"/console/audit?{urlencode(given)}" if given else "/console/audit"

@@ -58,7 +58,9 @@ class Http1Protocol(HttpToolsProtocol):
             self.refuse()
 
     def _feed(self, data: memoryview) -> memoryview:
-        """Parse bytes and return the rest: the body after a head with an Upgrade field, or nothing."""
+        """
+        Parse bytes, and return the unparsed rest: the start of the body if the head has an Upgrade field, else none.
+        """
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as offer:

@@ -122,9 +122,9 @@ class TurnTaking:
 
 def is_turn_held() -> Callable[[], bool]:
     """
-    Return a function that returns whether the current request holds its turn.
+    Return a function that returns whether this request holds its turn.
 
-    The returned function may be called in any task. It is always about the request that is current now.
+    The returned function may be called in any task. It is always about the request that was current when it was made.
     """
     turn = _current.get()
     return lambda: turn is not None and turn.is_held

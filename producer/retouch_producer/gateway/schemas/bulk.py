@@ -65,8 +65,8 @@ class BulkRun(Schema):
     """
     A bulk run. Its `query` does not match jobs that are enqueued later.
 
-    `matched` counts the jobs that the run has read so far. `acted_on` counts the jobs on which it has acted; with
-    `redeliver`, deliveries are counted. `outcomes` counts them by outcome.
+    `matched` counts the jobs that the run has read so far. `acted_on` counts the jobs on which it has acted, or the
+    deliveries if the action is `redeliver`. `outcomes` has the same count, split by outcome.
     """
 
     id: str
