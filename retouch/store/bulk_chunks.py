@@ -38,7 +38,7 @@ class BulkChunks:
 
     def preview(self, request: BulkRequest) -> Preview:
         """
-        Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+        Return how many jobs and deliveries a run would change now, and how many calls could follow; change nothing.
         """
         found = Preview()
         for records in self._pages(changeable_jobs(request)):
@@ -68,7 +68,10 @@ class BulkChunks:
                 return
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
-        """Return (number of jobs read, items of the next chunk, cursor of the chunk after it: None at the end)."""
+        """
+        Return the number of jobs read, the items of the next chunk, and the cursor of the chunk after that one. The
+        cursor is None at the end.
+        """
         page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
         if run.request.action == "redeliver":
             return len(page.records), self._deliveries_of(page.records, run.request, run.created_at), page.following
@@ -78,8 +81,8 @@ class BulkChunks:
         """
         Return the ids of the deliveries that `redeliver` sends again; return an empty list for other actions.
 
-        Each was made before `made_before` (Unix seconds). If the query names receivers, each goes to one of them. If
-        the request has `dead`, each is a dead letter.
+        Only deliveries made before `made_before` (Unix seconds) are returned. If the query names receivers, only
+        deliveries to these are returned. If the request has `dead`, only dead letters are returned.
         """
         if request.action != "redeliver" or not records:
             return []
