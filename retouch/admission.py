@@ -113,7 +113,7 @@ def admit(edit: Edit, terms: ResolvedOptions) -> NewJob:
 
 class Admission:
     """
-    Checks the edits of one call, makes their jobs, and collects the faults of all of them.
+    Checks the edits of one call, makes their jobs, and collects the faults of all edits.
 
     `common` options apply to every edit; an edit's own options override them. `receivers` has the (tenant, URL) pair of
     each webhook in the options. The caller must create these receivers before it enqueues the jobs.

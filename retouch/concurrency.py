@@ -63,7 +63,7 @@ class Concurrency(Protocol):
         """Return a new signal that is not set."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait for some seconds."""
+        """Wait for `seconds` seconds."""
 
     async def yield_control(self) -> None:
         """Let other tasks run in the middle of long work."""
@@ -86,7 +86,7 @@ class ThreadConcurrency:
         return ThreadSignal()
 
     async def sleep(self, seconds: float) -> None:
-        """Block the thread for some seconds."""
+        """Block the thread for `seconds` seconds."""
         time.sleep(seconds)  # noqa: ASYNC251 - blocking is what this class is for
 
     async def yield_control(self) -> None:
@@ -116,7 +116,7 @@ class LoopConcurrency:
         return LoopSignal()
 
     async def sleep(self, seconds: float) -> None:
-        """Suspend the task for some seconds."""
+        """Suspend the task for `seconds` seconds."""
         await asyncio.sleep(seconds)
 
     async def yield_control(self) -> None:

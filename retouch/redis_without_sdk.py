@@ -20,7 +20,7 @@ _SDK = "opentelemetry.sdk"
 
 class _Hiding:
     """
-    Hides the SDK from the thread that made this finder of modules.
+    A finder of modules that hides the SDK from the thread that created the finder.
 
     Other threads may import the SDK at the same time, since a client imports redis-py only when it is first used.
     """

@@ -1,4 +1,4 @@
-"""Free ports for the servers of tests; two test processes may start servers at the same moment."""
+"""Finds free ports for the servers of tests, also while another test process starts servers."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ OPEN, UNROLLED = "rt:history:open:", "rt:history:unrolled"
 
 
 def age_minutes(client: Any, minutes: int) -> None:
-    """Move the counts of each open minute `minutes` minutes into the past."""
+    """Move the counts of each minute that is not rolled up yet into the past, by `minutes` minutes."""
     for minute in sorted(map(int, client.smembers(UNROLLED))):
         client.rename(f"{OPEN}{minute}", f"{OPEN}{minute - minutes}")
         client.srem(UNROLLED, minute)

@@ -45,7 +45,7 @@ class BulkChunks:
 
     def preview(self, request: BulkRequest) -> Preview:
         """
-        Return how many jobs and deliveries a run would act on now, and how many calls it may make; change nothing.
+        Return how many jobs and deliveries a run would change now, and how many calls could follow; change nothing.
 
         The preview is not complete if counting stopped at 100,000 jobs or after 10 s.
         """
@@ -72,7 +72,10 @@ class BulkChunks:
         )
 
     def next_chunk(self, run: BulkRun) -> tuple[int, list[str], IndexCursor | None]:
-        """Return (number of jobs read, items of the next chunk, cursor of the chunk after it: None at the end)."""
+        """
+        Return the number of jobs read, the items of the next chunk, and the cursor of the chunk after that one. The
+        cursor is None at the end.
+        """
         page = self._search.page(changeable_jobs(run.request), CHUNK, run.cursor)
         ids = [record.id for record in page.records]
         if run.request.action == "redeliver":
@@ -83,8 +86,8 @@ class BulkChunks:
         """
         Return the ids of the deliveries that `redeliver` sends again; return an empty list for other actions.
 
-        With `made_before`, each was made before this instant (Unix seconds). If the query names receivers, each goes to
-        one of them. If the request has `dead`, each is a dead letter.
+        With `made_before`, only deliveries made before this instant (Unix seconds) are returned. If the query names
+        receivers, only deliveries to these are returned. If the request has `dead`, only dead letters are returned.
         """
         if request.action != "redeliver":
             return []

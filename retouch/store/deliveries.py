@@ -22,8 +22,8 @@ class DeliveryClaim:
     A delivery whose lease a worker holds, with the event that the worker must send.
 
     `number` is the number of this attempt, from 1. `by_hand` is true if a person asked for the attempt. `age_s` is the
-    time since the delivery was created or last redelivered by hand. `crashes` is the number of workers that died one
-    after another, up to now, while they held the delivery.
+    time since the delivery was created or last redelivered by hand. `crashes` counts the workers that died, one after
+    another, while they held the delivery.
     """
 
     delivery: str
@@ -52,7 +52,7 @@ class DeliveryAttempt:
     One attempt of a delivery, for people. `at` is in Unix seconds; `attempt` counts from 1.
 
     `status` is None if there was no answer; `trouble` then says why. `excerpt` is the start of the answer's body.
-    `next_in_s` is the wait before the next attempt, None if there is none.
+    `next_in_s` is the wait before the next attempt; it is None if no attempt follows.
     """
 
     at: float
@@ -119,7 +119,7 @@ class SharedDeliveryStore:
     @sync_async
     async def redeliver(self, delivery: str) -> tuple[str, list[Message]]:
         """
-        Send a delivery again by hand; return a word and the messages.
+        Send a delivery again by hand; return a word and the Celery messages to send.
 
         The word is `redelivered`, or the reason why nothing was done: `open` (the delivery is still under way), `gone`
         (its job is no longer on record) or `unknown`.
@@ -216,7 +216,8 @@ class DeliveryStore(SharedDeliveryStore):
 
     def settle(self, claim: DeliveryClaim, settlement: Settlement) -> list[Message]:
         """
-        Record one attempt and its settlement, and return the messages. If the lease was lost, return an empty list.
+        Record one attempt and its settlement, and return the Celery messages to send. If the lease was lost, return an
+        empty list.
         """
         log = json.dumps(asdict(settlement.log), separators=(",", ":"))
         _, messages = self._settle(
@@ -234,7 +235,10 @@ class DeliveryStore(SharedDeliveryStore):
         return messages_of(messages)
 
     def redeliver_many(self, deliveries: Sequence[str]) -> tuple[list[str], list[Message]]:
-        """Send deliveries again by hand, in one round trip; return a word of `redeliver` for each, and the messages."""
+        """
+        Send deliveries again by hand, in one round trip. Return the word that `redeliver` returns for each, and the
+        Celery messages to send.
+        """
         with self._client.pipeline(transaction=False) as pipe:
             for item in deliveries:
                 self._redeliver(args=[item], client=pipe)

@@ -101,7 +101,7 @@ class SharedJobStore:
 
     @sync_async
     async def enqueue(self, jobs: Sequence[NewJob]) -> tuple[list[EnqueueResult], list[Message]]:
-        """Enqueue jobs in order, many in each round trip; return one result for each, and the messages."""
+        """Enqueue jobs in order, many in each round trip; return one result for each, and the Celery messages."""
         results: list[EnqueueResult] = []
         messages: list[Message] = []
         for part in batched_by(lambda job: 5 + job.spec_json.count('":"'), _WORK_MOST, jobs):
@@ -114,7 +114,7 @@ class SharedJobStore:
     @sync_async
     async def cancel(self, job: str) -> tuple[str, list[Message]]:
         """
-        Cancel a job; return a word and the messages.
+        Cancel a job; return a word and the Celery messages to send.
 
         The word is `cancelled` (the job has ended), `requested` (the job is in flight and ends with its call), `final`
         (it had ended before) or `unknown`.
@@ -125,7 +125,7 @@ class SharedJobStore:
     @sync_async
     async def replay(self, job: str, deadline_s: float | None = None) -> tuple[str, list[Message]]:
         """
-        Enqueue a failed or cancelled job again; return a word and the messages.
+        Enqueue a failed or cancelled job again; return a word and the Celery messages to send.
 
         The word is `replayed`, or why nothing was done: the job is `open`, `succeeded` or `unknown`, or its tenant has
         no room (`full backlog`, `full budget`). `deadline_s` counts from now; None means the value in the job's spec.
@@ -227,8 +227,8 @@ class JobStore(SharedJobStore):
         """
         Write the intent to POST; return `ok`, or the reason why the attempt must not POST.
 
-        The reason is `stale`, `cancelled` or a gate of `retouch.policy.GATES`. It may also be the checkpoint of a late
-        answer; the attempt then goes on from this checkpoint.
+        The reason is `stale`, `cancelled` or a gate of `retouch.policy.GATES`. If there is a late answer, its
+        checkpoint is returned, and the attempt goes on from it.
 
         Failure policy: if this call raises, the POST must not happen.
         """
@@ -268,9 +268,8 @@ class JobStore(SharedJobStore):
         """
         Record the class of the answer to a POST, and the checkpoint from which an attempt can go on.
 
-        A worker that lost its lease must call this too: a paid answer still counts. `health` is the state of the
-        endpoint that the answer shows. With `read_copy` the next POST names our copy of the picture. `raw` is kept, if
-        given.
+        A worker that lost its lease must call this too: a paid answer still counts. `health` is the endpoint's state,
+        as the answer shows it. With `read_copy` the next POST names our copy of the picture. `raw` is kept, if given.
         """
         text, charge = checkpoint_json(checkpoint) if checkpoint else "", claim.charge_in_work
         raw_text = raw.to_json(charge.fence) if raw else ""
@@ -293,7 +292,7 @@ class JobStore(SharedJobStore):
         return word == "ok"
 
     def settle(self, claim: Claim, decision: Decision) -> list[Message]:
-        """Record a decision, end the lease and return the messages; return an empty list if the lease was lost."""
+        """Record a decision and end the lease. Return the messages to send, or an empty list if the lease was lost."""
         if isinstance(decision, LeaseLost):
             return []
         _, messages = self._settle(args=[claim.job, claim.fence, *settlement_arguments(decision), self._retention_s])

@@ -25,9 +25,10 @@ class LaneNumbers:
     The numbers of a lane.
 
     `waiting` items are in the backlog, and `parked` items in the timetable. `held` of `limit` slots are taken. `dead`
-    counts dead letters. `waiting_by_group` counts by tenant. `breaker_open_s` is the time until calls go out again, 0
-    while the breaker is closed. With several accounts of the endpoint, only accounts that take jobs count: `limit` is
-    the sum of their limits, and `breaker_open_s` is the time until the first of their breakers closes.
+    counts dead letters. `waiting_by_group` has the waiting items of each tenant. `breaker_open_s` is the time until
+    calls go out again, 0 while the breaker is closed. With several accounts of the endpoint, only accounts that take
+    jobs count: `limit` is the sum of their limits, and `breaker_open_s` is the time until the first of their breakers
+    closes.
     """
 
     waiting: int
@@ -91,7 +92,10 @@ class SharedLanes:
         )
 
     async def _limit_of(self, accounts: Sequence[str], now: float) -> tuple[int, float]:
-        """Return (sum of the limits, seconds until the first breaker closes) of the accounts that take jobs."""
+        """
+        Return two values for the accounts that take jobs: the sum of their limits, and the seconds until the first of
+        their breakers closes.
+        """
         pipe = self._client.pipeline(transaction=False)
         for account in accounts:
             pipe.hmget(keys.account_gate(account), "limit", "open_until", "served_until", "mode", "closed")
@@ -104,7 +108,7 @@ class SharedLanes:
 
 
 class Lanes(SharedLanes):
-    """All methods for lanes, for code that may block: also leases, rescue and the settings of gates."""
+    """All methods for lanes, leases, rescue and the settings of gates, for code that may block."""
 
     _client: Client
 
@@ -152,9 +156,9 @@ class Lanes(SharedLanes):
         """
         Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
-        `worker` names the process, without a space; `threads` is how many deliveries it can send at once. The slots of
-        lane `deliveries` are the threads of all workers that had a heartbeat within `lease_s`. `accounts` are the
-        accounts that the process serves. If there are several, an account that no worker has named within `lease_s`
+        `worker` names the process and has no space; `threads` is how many deliveries the process can send at once. The
+        slots of lane `deliveries` are the threads of all workers that had a heartbeat within `lease_s`. `accounts` are
+        the accounts that the process serves. If there are several, an account that no worker has named within `lease_s`
         gets no jobs. `process` is the name under which this process counts among the workers of its accounts.
         """
         values: list[Value] = [value for lease in leases for value in lease]
@@ -166,7 +170,8 @@ class Lanes(SharedLanes):
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:
         """
-        Sweep both lanes, unless another worker has just swept them; return (seconds until the next call, messages).
+        Sweep both lanes, unless another worker has just swept them. Return the seconds until the next call, and the
+        Celery messages to send.
         """
         due_s, messages = self._rescue(args=[tick_s, lease_s, retention_s])
         return float(due_s), messages_of(messages)

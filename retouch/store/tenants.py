@@ -102,7 +102,9 @@ class TenantStore:
         return _key(digest, raw) if raw and "revoked_at" not in raw else None
 
     def are_valid(self, key_secrets: Sequence[str]) -> list[bool]:
-        """Return for each secret whether its key is on record and not revoked; all take one round trip."""
+        """
+        Return for each secret whether its key is on record and not revoked. All secrets take one round trip together.
+        """
         with self._client.pipeline(transaction=False) as pipe:
             for secret in key_secrets:
                 pipe.hmget(keys.api_key(digest_of(secret)), "tenant", "revoked_at")

@@ -1,4 +1,6 @@
-"""Accounts, other runs, the difference of pictures and the vendor's bill in Chromium, by mouse and keyboard."""
+"""
+Tests in Chromium, by mouse and keyboard: accounts, other runs of a picture, the difference view and the vendor's bill.
+"""
 
 from __future__ import annotations
 
@@ -98,9 +100,7 @@ def test_other_runs_lead_to_their_jobs(visits: Visits) -> None:
 @pytest.mark.parametrize("javascript", [True, False])
 @pytest.mark.parametrize("theme", THEMES)
 def test_a_bill_is_compared(visits: Visits, theme: str, javascript: bool) -> None:
-    """
-    By keyboard alone, a bill with a fault is corrected and compared, on a page that is accessible and fits the screen.
-    """
+    """A bill with a fault is corrected and compared by keyboard alone. The page is accessible and fits the screen."""
     for view, (width, _) in VIEWS.items():
         visit = visits(view, theme, javascript=javascript)
         page = visit.open("tenants")

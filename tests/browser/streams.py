@@ -63,7 +63,7 @@ def test_closed_tabs_free_their_streams(visits: Visits, site: Site) -> None:
 
 
 def test_a_pause_frees_the_stream(visits: Visits, site: Site) -> None:
-    """Paused, a browser holds no stream; live again, it has one."""
+    """A browser holds no stream while its page is paused. When the page is live again, the browser has one stream."""
     page = visits().open("jobs")
     assert streams(site, 1)
     page.get_by_role("button", name="Live").click()

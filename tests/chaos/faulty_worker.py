@@ -29,7 +29,7 @@ PAGE_BYTES, HALF_A_PICTURE_BYTES = 4_096, 512 * 1024
 
 
 def start_odd_worker(stage: Stage, concurrency: int, *options: str) -> subprocess.Popen[bytes]:
-    """Start a worker with a fault on a stage, and return its process."""
+    """Start a worker that has a fault, add it to the workers of the stage, and return its process."""
     name = f"odd{len(stage.workers)}"
     command = [sys.executable, "-m", "tests.chaos.faulty_worker", name, "edits,deliveries", str(concurrency), *options]
     with (stage.folder / "workers.log").open("ab") as log:
@@ -62,7 +62,7 @@ def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
     """
     Return `write`, changed so that it fails while the file `fault` exists. The file contains the errno.
 
-    A test uses this where it may not mount a small disk.
+    A test uses this on a machine where it has no right to mount a small disk.
     """
 
     def write_or_fail(*arguments: Any) -> None:
@@ -75,7 +75,7 @@ def faulty(write: Callable[..., None], fault: Path) -> Callable[..., None]:
 
 
 def main() -> int:
-    """Set up the fault, then work until SIGTERM."""
+    """Set up the fault, then run the worker until SIGTERM."""
     parser = argparse.ArgumentParser()
     parser.add_argument("worker", nargs=3)
     parser.add_argument("--clock-ahead-s", type=float, default=0.0)

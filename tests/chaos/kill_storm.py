@@ -75,8 +75,8 @@ class Storm:
     The parameters of one run.
 
     All kills together may take `within_s` seconds. After the last kill, the remaining jobs may also take `within_s`
-    seconds. If `apart_s` is above 0, no producer dies, and workers die one at a time. The next worker then starts
-    `apart_s` seconds after a death.
+    seconds. If `apart_s` is above 0, no producer dies, and workers die one at a time. After each
+    death, `apart_s` seconds pass before the next worker starts.
     """
 
     kills: int
@@ -190,7 +190,7 @@ def killed_calls(log: Path) -> set[tuple[str, int]]:
 
 
 def unanswered(records: list[JobRecord], killed: set[tuple[str, int]]) -> list[str]:
-    """Return a line for each possible charge without an answer on record, unless the process of the call was killed."""
+    """Return a line for each possible charge that has no answer on record, except for calls of killed processes."""
     return [
         f"{record.id}: no kill took the answer to {charge}"
         for record in records

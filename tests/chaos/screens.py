@@ -92,7 +92,7 @@ class Screens:
         """
         Sign in to the console, and return the facts `names` from one page.
 
-        If the page shows a fact under another term, `renamed` has this term by the name of the fact.
+        `renamed` maps the name of a fact to its term on the page, if the two differ.
         """
         headers = {"Sec-Fetch-Site": "same-origin"}
         with httpx.Client(base_url=self.url, headers=headers, trust_env=False, follow_redirects=True) as browser:

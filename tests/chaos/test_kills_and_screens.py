@@ -14,7 +14,7 @@ from tests.chaos.kills_and_screens import run_rounds
 @pytest.mark.chaos
 @pytest.mark.timeout(400)
 def test_every_screen_has_the_numbers_of_the_books(tmp_path: Path) -> None:
-    """After kills of worker, gateway and Redis, every screen shows the numbers of the simulator's books."""
+    """After kills of a worker, the gateway and Redis, every screen shows the numbers of the simulator's books."""
     facts, found = run_rounds(tmp_path, rounds=1, seed=5)
     assert found == []
     assert facts["succeeded"] > 0

@@ -11,14 +11,14 @@ _SOS = b"\xff\xda"
 
 
 def big_png(rng: random.Random, megabytes: float = 49.0) -> bytes:
-    """Return a PNG of noise with that many megabytes."""
+    """Return a PNG of noise with a size of `megabytes` MB."""
     side = int((megabytes * 1e6 / 3) ** 0.5)
     noise = Image.frombytes("RGB", (side, side), rng.randbytes(side * side * 3))
     return _saved(noise, "PNG", compress_level=0)
 
 
 def many_scans(side: int, scans: int) -> bytes:
-    """Return a progressive JPEG of one colour whose last scan is repeated that many times."""
+    """Return a progressive JPEG of one colour whose last scan is repeated `scans` times."""
     plain = _saved(Image.new("RGB", (side, side), (90, 120, 60)), "JPEG", progressive=True)
     last = plain.rindex(_SOS)
     scan = plain[last:-2]

@@ -1,4 +1,6 @@
-"""Installs the wheels as users and the image do, without the developers' environment: no dependency may be missing."""
+"""
+Installs the wheels as users and the Dockerfile do, without the developers' environment: no dependency may be missing.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ def run(*command: str, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Return the paths of the wheels of all distributions, `retouch` first. They are built as the image builds them."""
+    """Build the wheels of all distributions as the Dockerfile does, and return their paths, `retouch` first."""
     out = tmp_path_factory.mktemp("dist")
     built = (UV, "build", "--quiet", "--wheel", "--no-build-isolation", "--python", sys.executable)
     for folder in (".", "producer", "worker", "ops"):

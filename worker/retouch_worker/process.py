@@ -2,8 +2,8 @@
 One worker process: the dependencies that its attempts share, and how it starts, drains and stops.
 
 Stopping: on SIGTERM the process stops claiming and rescuing. A message that still reaches it is sent again for another
-worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`), then the process exits. If Redis has not
-accepted an outcome five seconds later, the outcome is given up, and the log names the item.
+worker. Calls in flight end within their own deadline (`pix2pix_timeout_s`). Then Redis has five more seconds to accept
+their outcomes. An outcome that it does not accept is given up, and the log names the item. Then the process exits.
 """
 
 from __future__ import annotations
@@ -175,7 +175,9 @@ class WorkerProcess:
         return self.credentials.now.served if self._queues else ()
 
     def _follow_accounts(self) -> None:
-        """If the accounts or the served accounts have changed, set the gates and announce the served accounts."""
+        """
+        If the accounts or the served accounts have changed, set the gates, and record the served accounts in Redis.
+        """
         if self.settings.accounts and not self._queues:
             self._gate_client.ping()  # only workers that take edits know the accounts, and the gates with them
             return
@@ -196,7 +198,7 @@ class WorkerProcess:
 
     def take_edits(self, worker: Any) -> None:
         """
-        Make a Celery worker consume the queues of the accounts whose keys this process holds, also after changes.
+        Make a Celery worker consume the queues of the accounts whose keys this process holds. It follows later changes.
 
         Raises `SettingsError` if the accounts file is wrong, or if no key of the accounts file can be read.
         """
@@ -226,7 +228,7 @@ class WorkerProcess:
         """
         Configure the lanes and return True. While Redis does not answer, try again every second.
 
-        Return False if the process begins to stop before that.
+        Return False if the process begins to stop before the lanes are configured.
         """
         while not self._draining:
             try:

@@ -21,11 +21,11 @@ from retouch_worker.process import WorkerProcess
 
 
 class JobFailed(Exception):
-    """The job of a task failed; the text is the id of the job and the error code."""
+    """Raised by the Celery task of a job that has failed. The text is the id of the job and the error code."""
 
 
 class DeliveryDead(Exception):
-    """The delivery of a task was given up; the text is the id of the delivery and the reason."""
+    """Raised by the Celery task of a delivery that is given up. The text is the id of the delivery and the reason."""
 
 
 def register(app: Celery, process: WorkerProcess) -> None:

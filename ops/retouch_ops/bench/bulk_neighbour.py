@@ -4,7 +4,7 @@ Measures how long the enqueues of one tenant, the neighbour, take while bulk run
 The gateway, the workers and the neighbour's client are separate processes. The client enqueues at a steady rate all the
 time. The workers run for two seconds and are stopped for two seconds, in turn. The enqueues during the stops are the
 comparison. Other load on the machine affects both figures, since both come from the same minutes. A stop is shorter
-than a lease.
+than a lease, so no lease expires.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ def _rows(times: list[tuple[float, float]], spans: list[tuple[str, float, float]
 
 def main() -> None:
     """
-    Enqueue steadily as the neighbour until a line comes on standard input. Then print [[due at, seconds] …] as JSON.
+    Enqueue at a steady rate, as the neighbour, until a line comes on standard input. Then print [[due at, seconds] …]
+    as JSON.
     """
     url, secret, rate = sys.argv[1], sys.argv[2], float(sys.argv[3])
     body = json.dumps({"prompt": PROMPT, "init_image": PICTURE, "steps": 50}).encode()

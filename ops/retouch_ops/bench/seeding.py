@@ -135,7 +135,9 @@ def _template(client: Client, plain: Redis, name: str, kind: _Kind) -> dict[str,
 
 
 def _delivery(client: Client, deliveries: DeliveryStore, hook: str) -> dict[str, object] | None:
-    """Let the delivery of a template succeed, and return its records. Return None if the job has no delivery yet."""
+    """
+    Settle the delivery of a template job as succeeded. Return its records, or None if the job has no delivery yet.
+    """
     for item in client.zrange(keys.lane("deliveries", "slots"), 0, -1):
         claim = deliveries.claim(item, _LEASE_S)
         assert claim is not None
@@ -151,7 +153,8 @@ def _delivery(client: Client, deliveries: DeliveryStore, hook: str) -> dict[str,
 
 def _add_receivers(client: Client) -> None:
     """
-    Add `CROWD` receivers for the crowded tenant, and one for each other tenant. Disable every tenth of the former.
+    Add `CROWD` receivers for the crowded tenant, and disable every tenth of them. Add one receiver for each other
+    tenant.
     """
     store = ReceiverStore(client)
     for number in range(1, TENANTS):

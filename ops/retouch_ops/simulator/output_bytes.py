@@ -60,7 +60,8 @@ def output_of(kind: OutputKind, edited: bytes, source: bytes, mark: str) -> Outp
     """
     Return the output to serve for an output kind.
 
-    `edited` is the edit as a PNG, and `source` has the bytes of init_image. Only an output of kind `png` gets the mark.
+    `edited` is the edit as a PNG, and `source` has the bytes of init_image. `mark` is put into an output of kind `png`
+    only.
     """
     if kind == "png":
         return Output(edited, mark=mark)

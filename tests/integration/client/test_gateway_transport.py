@@ -198,7 +198,7 @@ def test_every_image_over_a_gateway(
 
 
 def test_every_image_is_awaited_too(queue: EditQueue, simulator: Simulator, module_worker: object) -> None:
-    """With the asyncio client, `image` is awaited, and a result has both images of a job."""
+    """With the asyncio client, the bytes of each image are awaited, and a result has both images of a job."""
     edit = Edit(prompt="make it winter", init_image=simulator.portrait_url, extra={"samples": 2})
 
     async def hashes() -> list[tuple[str, str]]:

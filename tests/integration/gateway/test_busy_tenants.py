@@ -126,7 +126,8 @@ def test_a_connection_may_be_used_again_and_again(moved: Api) -> None:
 
 def test_requests_sent_behind_each_other_are_answered_in_order(moved: Api, gateway_url: str) -> None:
     """
-    When two requests come in one packet, the first answer is for the first request. At most one more answer follows.
+    When two requests come in one packet, the first answer is for the first request. The second may stay unanswered if
+    the server closes the connection.
     """
     host, port = gateway_url.removeprefix("http://").split(":")
     head = f"GET {{}} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {moved.secret}\r\n{{}}\r\n"
@@ -199,8 +200,8 @@ def test_the_first_large_requests_of_a_caller_move(
     worker_environment: dict[str, str], client: Any, edit_body: ParsedEdit
 ) -> None:
     """
-    While another tenant is present, long lists and large bodies of an unknown caller move. Of a known, quiet caller,
-    the first long list stays, and a second one moves.
+    Large requests go to the second process while another tenant is present: all those of an unknown caller, and those
+    of a known, quiet caller except for the first one.
     """
     with running_gateway(worker_environment, first=NEVER_BUSY) as (url, _):
         callers = Callers(url, client)

@@ -1,6 +1,6 @@
 """
-The lane model with several accounts. More random steps pause, drain, close and test accounts, and let their workers
-leave.
+The steps of test_lane_model.py with several accounts. Further random steps pause, drain, close and test accounts, and
+let their workers leave.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ names = st.sampled_from(NAMES)
 
 class Accounts(Lane):
     """
-    The state machine of the lane model with four accounts. One account belongs to a tenant, and one account has tier 2.
+    The steps of test_lane_model.py with four accounts. One account belongs to a tenant, and one account has tier 2.
     """
 
     @initialize(
@@ -60,7 +60,10 @@ class Accounts(Lane):
     @precondition(lambda self: any(worker.step == "post" for worker in self.workers))
     @rule(at=pick)
     def refuse_key(self, at: int) -> None:
-        """Let the endpoint refuse the key of an account in a POST, so that the account closes and the job moves."""
+        """
+        Let the endpoint refuse the key of an account in a POST: the account closes, and the job moves to another
+        account.
+        """
         posting = [worker for worker in self.workers if worker.step == "post"]
         refused: Outcome = AccountRefused("bad_key", "no")
         self.advance(posting[at % len(posting)], refused, READY, refused)
@@ -77,7 +80,9 @@ class Accounts(Lane):
         self.sweep()
 
     def round_of_good_workers(self) -> None:
-        """Open and serve all accounts, and let each job use any account again. Then run the round of the lane model."""
+        """
+        Open and serve all accounts, and let each job use any account again. Then let faultless workers run all jobs.
+        """
         for name in NAMES:
             self.client.hdel(account_gate(name), "mode", "closed", "probing", "down", "open_until", "follower_until")
         self.kit.serve(*NAMES)

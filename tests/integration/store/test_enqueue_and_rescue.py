@@ -23,8 +23,8 @@ def kit(client: Any) -> LaneKit:
 
 def test_a_repeated_key_gives_the_same_job(kit: LaneKit, client: Any) -> None:
     """
-    A repeated idempotency key returns the same job, and conflicts with another request. For another tenant, the key
-    creates a job.
+    With a repeated idempotency key, the same request returns the same job, and another request is a conflict. If
+    another tenant uses the key, a new job is made.
     """
     first = kit.new(key="order 17", fingerprint="f1")
     assert kit.jobs.enqueue([first])[0][0].kind == "new"
@@ -143,7 +143,7 @@ def bucket_is_due(client: Any, job: str) -> None:
 
 
 def test_a_deadline_ends_what_waits(kit: LaneKit, client: Any) -> None:
-    """A waiting job fails at its deadline. A claimed job goes on, since its worker decides."""
+    """A waiting job fails at its deadline. A claimed job goes on, because its worker decides how it ends."""
     kit.open(1, 0.0)
     running, waiting = kit.new(), kit.new()
     kit.enqueue(running, waiting)

@@ -1,6 +1,6 @@
 """
-Model of the lanes with random steps: workers stall or die, messages are lost, doubled or late, and jobs are cancelled,
-replayed and rescued. Scripts and Redis are real, and only the test moves the clock.
+Random steps on the lanes: workers stall or die, messages are lost, doubled or late, and jobs are cancelled, replayed
+and rescued. Scripts and Redis are real, and only the test moves the clock.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ Move = TypeVar("Move")
 
 
 def by_hand(move: Move) -> Move:
-    """Return the move with WAIT_S in place of any delay, so that only the test makes the move due."""
+    """Return the move with its delay, if it has one, replaced by WAIT_S. Only the test then makes the move due."""
     return replace(move, delay_s=WAIT_S) if getattr(move, "delay_s", 0.0) else move  # type: ignore[type-var]  # those with a delay are dataclasses
 
 
@@ -335,7 +335,7 @@ class Lane(RuleBasedStateMachine):
 
 
 def assert_model_holds(model: type[Lane], client: Any) -> None:
-    """Run the state machine `model` on this server. The invariants are asserted after each step."""
+    """Run the state machine `model` on the server of `client`. The invariants are asserted after each step."""
     run_state_machine_as_test(type("OnThisServer", (model,), {"client": client}), settings=MODEL_SETTINGS)
     assert client.ping()
 

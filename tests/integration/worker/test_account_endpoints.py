@@ -70,8 +70,8 @@ def test_an_account_that_is_not_held_has_none(endpoints: Endpoints) -> None:
 
 def test_jobs_of_the_time_before_need_the_key_of_then(server: RawServer, tmp_path: Path) -> None:
     """
-    With an accounts file, `default` has an endpoint only if the settings have a key, and this endpoint gets no new
-    POST.
+    With an accounts file, `default` has an endpoint only if the settings have a key. This endpoint can poll old jobs,
+    but gets no new POST.
     """
     (tmp_path / "a.key").write_text(KEY_A)
     (tmp_path / "accounts.toml").write_text(f'[accounts.a]\nurl = "{server.url("/a")}"\nkey_file = "a.key"\n')

@@ -36,7 +36,7 @@ def dependencies(kit: LaneKit, redis_url: str, tmp_path: Path) -> DeliveryDepend
 
 
 def dispatched(kit: LaneKit, hook: str = "https://hooks.example/a") -> str:
-    """Let a job fail, so that the event goes to `hook`. Return the id of the dispatched delivery."""
+    """Let a job fail whose webhook is `hook`. Return the id of the dispatched delivery."""
     kit.receivers.add("acme", hook)
     new = kit.new()
     kit.enqueue(new)
@@ -99,7 +99,7 @@ def test_redis_away_is_no_attempt(
 
 
 def die(kit: LaneKit, item: str) -> None:
-    """Claim a delivery, let the lease expire and sweep, as if the worker had died."""
+    """Claim a delivery, let the lease expire, and run a sweep, as if the worker had died."""
     assert kit.deliveries.claim(item, LEASE_S)
     kit.make_due("deliveries", "slots")
     kit.rescue()

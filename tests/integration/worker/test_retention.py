@@ -1,4 +1,4 @@
-"""How long images and records are kept, what is deleted after that, and intents that must be on the disk of Redis."""
+"""Tests of how long images and records are kept, of what is deleted then, and of intents on the disk of Redis."""
 
 from __future__ import annotations
 
@@ -91,7 +91,8 @@ def test_a_sweep_says_when_there_is_more(client: Any, retention: Retention) -> N
 
 def test_index_entries_go_with_their_records(client: Any, retention: Retention) -> None:
     """
-    Retention deletes the index entries of expired records, even behind thousands of older records that still exist.
+    Retention deletes the index entries of expired records, even if thousands of older entries, whose records still
+    exist, come before them.
     """
     kept = [f"ed_kept{number:04}" for number in range(2_500)]
     gone = [f"ed_gone{number:04}" for number in range(1_500)]
@@ -131,7 +132,9 @@ def test_an_image_that_was_just_put_again_stays(client: Any, retention: Retentio
 def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
     client: Any, retention: Retention, blobs: BlobStore, tmp_path: Path
 ) -> None:
-    """If a process takes expired images and dies, another process deletes the images an hour later."""
+    """
+    If a process takes expired images in order to delete them and then dies, another process deletes them an hour later.
+    """
     names = {aged(tmp_path, blobs.put(text, "png")) for text in (b"one", b"two")}
     for name in names:
         keep_blob(client, name, -5.0)
@@ -146,7 +149,10 @@ def test_a_sweeper_that_dies_leaves_its_images_to_the_next(
 
 
 def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, tmp_path: Path) -> None:
-    """If a process has taken an expired image, and a job then keeps it longer, the image and its entry stay."""
+    """
+    If a process has taken an expired image to delete it, and a job then keeps the image longer, the image and its entry
+    stay.
+    """
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)
     (mark,) = take_due_blobs(client).values()
@@ -159,7 +165,10 @@ def test_an_image_that_is_asked_for_again_stays(client: Any, blobs: BlobStore, t
 def test_an_entry_that_was_moved_on_during_the_deletion_stays(
     client: Any, blobs: BlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a job stores the same bytes while an image is deleted, the image's entry stays with the later time."""
+    """
+    If a job stores the same bytes again while a sweep deletes the image, the sweep does not remove the image's new
+    entry.
+    """
     name = aged(tmp_path, blobs.put(b"wanted", "png"))
     keep_blob(client, name, -5.0)
     (mark,) = take_due_blobs(client).values()

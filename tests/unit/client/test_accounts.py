@@ -142,7 +142,8 @@ FIELDS = ", ".join(_FIELDS)
 )
 def test_a_wrong_value_is_named(tmp_path: Path, line: str, expected: str, got: str) -> None:
     """
-    The fault of a wrong value has the account, the field, the expected and the actual value. A free text is not shown.
+    The fault of a wrong value has the account, the field, the expected and the actual value. The value of a free text
+    is not shown.
     """
     field = line.partition(" ")[0]
     fault = f"accounts.main.{field}: expected {expected}, got {got}"

@@ -59,7 +59,7 @@ def test_every_problem_is_an_error(name: str) -> None:
 
 
 def test_errors_keep_their_facts() -> None:
-    """The error has the faults, the reason of a full queue, and the time to retry."""
+    """The client's error has the faults of an invalid edit, or the reason and the retry time of a full queue."""
     wrong = error_of(answer_of("invalid-request", faults=[("steps", "expected 1 to 50, got 0")]))
     assert isinstance(wrong, InvalidEdit)
     assert wrong.faults == [("steps", "expected 1 to 50, got 0")]

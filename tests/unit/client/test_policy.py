@@ -1,5 +1,6 @@
 """
-The retry policy for random outcomes: exact backoff, bounded jitter, and no POST beyond attempts, charges or deadline.
+The retry policy for random outcomes: the backoff is exact, jitter is bounded, and no POST exceeds the attempts, the
+charges or the deadline.
 """
 
 from __future__ import annotations
@@ -149,8 +150,8 @@ def test_a_store_of_ours_that_is_full_is_no_reason_to_pay_again(
     attempt: Attempt, policy: RetryPolicy, random: float, message: str
 ) -> None:
     """
-    While our store fails, the job keeps its checkpoint and downloads the image again. After the deadline and
-    FETCH_TRIES downloads, the job fails.
+    While our store fails, the job keeps its checkpoint and downloads the image again. It fails only if its deadline has
+    passed and its FETCH_TRIES downloads are used.
     """
     decision = decide(ImageUnavailable(message, our_store_failed=True, images=(IMAGE,)), attempt, policy, NOW, random)
     assert isinstance(decision, Retry | Fail)

@@ -1,4 +1,4 @@
-"""The headers of a problem: the same for the API and for the console's page."""
+"""Tests of the headers of an error answer: the API and the page of the console send the same ones."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def uses(text: str, module: str) -> set[str]:
 
 
 def test_sizes_of_lua_functions_and_files() -> None:
-    """No function is longer than 50 lines, no file longer than 150."""
+    """No function is longer than 50 lines, and no file is longer than 150 lines."""
     assert [fault for path in (*SCRIPTS, *MODULES) for fault in too_long(path, path.read_text())] == []
 
 
@@ -138,7 +138,8 @@ def composed(folder: Path, script: str, **modules: str) -> str:
 
 def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
     """
-    A module that several modules need is composed once. A module that only one block needs is composed in this block.
+    A module that several modules need is copied into a script once. A module that only one block needs is copied
+    into that block.
     """
     text = composed(
         tmp_path,
@@ -153,7 +154,9 @@ def test_a_script_carries_what_it_needs_once(tmp_path: Path) -> None:
 
 
 def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
-    """A late module is composed once, as a function. The modules that it needs come before it."""
+    """
+    A module that is named in `require_late` is composed once, as a function. The modules that it needs come before it.
+    """
     text = composed(
         tmp_path,
         "local b = require('b')\nlocal late = require_late('late')\nif b.x then return late().x end\n",
@@ -178,7 +181,7 @@ def test_a_module_that_few_runs_need_is_made_by_a_call(tmp_path: Path) -> None:
 def test_what_cannot_be_composed(tmp_path: Path, script: str, fault: str) -> None:
     """
     Composing raises ValueError for modules that need each other, a wrong name, a `require` inside a function, and a
-    module that is needed both at once and late.
+    module that is named in both `require` and `require_late`.
     """
     modules = {
         "a": "local b = require('b')\nreturn {}\n",

@@ -63,8 +63,8 @@ def test_books_count_posts_charges_and_answers_by_tag() -> None:
 
 def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    If two requests are in flight for 10 of 20 s, the books have 20 seconds in flight. With a cap of 4, this is a
-    quarter of the cap, and half of the cap while busy.
+    If two requests are in flight during the last 10 of 20 s, `in_flight_seconds` is 20. With a cap of 4, a quarter of
+    the cap was used over all 20 s, and half of it during the last 10 s.
     """
     clock = Clock(monkeypatch)
     books = Audit(cap=4)
@@ -81,7 +81,7 @@ def test_books_integrate_what_is_in_flight(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_changed_cap_counts_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If the cap changes from 1 to 3 after 10 of 20 s, one request in flight uses half of the cap."""
+    """One request is in flight for 20 s. If the cap changes from 1 to 3 after 10 s, half of the cap was used."""
     clock = Clock(monkeypatch)
     books = Audit(cap=1)
     books.enter("k")
@@ -174,7 +174,7 @@ def test_the_processing_share_is_drawn_too() -> None:
     ],
 )
 def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object, words: str) -> None:
-    """A wrong call raises ControlError with the known names, and does not change the script."""
+    """A wrong call to set faults raises ControlError with the known names, and sets no fault."""
     script = FaultScript()
     with pytest.raises(ControlError) as caught:
         script.apply(call)
@@ -184,8 +184,8 @@ def test_a_wrong_fault_call_names_what_is_known_and_changes_nothing(call: object
 
 def test_settings_change_one_by_one_and_name_the_known_ones() -> None:
     """
-    A change of one setting keeps the others. An unknown name or a wrong value raises ControlError, and no text contains
-    a key.
+    A change of one setting keeps the others. An unknown name or a wrong value raises ControlError, and neither an
+    error nor the printed settings contain a key.
     """
     config = SimulatorConfig(cap=9).changed({"latency_s": 1.5})
     assert (config.cap, config.latency_s) == (9, 1.5)

@@ -30,7 +30,7 @@ class OddLanes:
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
-        """Raise in the first call; in later calls return that no message is due."""
+        """Raise in the first call. In later calls, return a time until the next call, and no messages."""
         self.asked += 1
         if self.asked == 1:
             raise RuntimeError("Set changed size during iteration")
@@ -72,7 +72,7 @@ class RefusingLanes(OddLanes):
         return []
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Any]]:
-        """Record the call, and return that no message is due."""
+        """Record the call; return a time until the next call, and no messages."""
         self.order.append("rescue")
         if self.order.count("renew") > 2:
             self.answered.set()

@@ -1,4 +1,7 @@
-"""Where an attempt begins: each case by itself, and random claims, which never lead to a POST beyond the limits."""
+"""
+Tests of the step with which an attempt begins: single cases, and random claims. No random claim leads to a POST beyond
+the limits.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,8 @@ def test_a_lost_answer_waits_out_the_spam_filter() -> None:
 
 def test_a_refusal_is_followed_by_our_copy_wherever_it_stopped() -> None:
     """
-    After a refusal, the next POST sends our copy. If this POST has no answer on record, the answer counts as lost.
+    After the endpoint refused a picture, the next POST sends our copy of the picture. If this POST has no answer on
+    record, the answer counts as lost.
     """
     refused = [Charge(1, NOW - 5, "refused", NOW - 4)]
     claim = replace(FRESH, reads_copy=True, charges=refused, number=1)

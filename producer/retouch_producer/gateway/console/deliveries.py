@@ -72,7 +72,10 @@ def show_deliveries(
 
 
 def _jobs_query(filters: DeliveryFilters) -> str:
-    """Return the query for the jobs of the shown deliveries. The state is left out, since jobs have other states."""
+    """
+    Return the query for the jobs of the shown deliveries. The state is left out, since the states of jobs differ from
+    those of deliveries.
+    """
     query = JobQuery(
         tenants=(filters.tenant,) if filters.tenant else (),
         receivers=(filters.receiver,) if filters.receiver else (),

@@ -99,7 +99,7 @@ class Plots:
 
     @property
     def figures(self) -> dict[str, object]:
-        """Return the data that the script of the page draws, as an object for JSON."""
+        """Return the data from which the page's script draws the plots, as a dict that can be written as JSON."""
         return {
             "start": self.since,
             "count": len(self.starts),
@@ -227,5 +227,5 @@ def _values(
 
 
 def _short(values: Iterable[float | None]) -> list[float | None]:
-    """Return the values, with floats rounded to three significant digits. A pixel shows no more."""
+    """Return the values, with floats rounded to three significant digits, since a plot shows no more."""
     return [float(f"{value:.3g}") if isinstance(value, float) else value for value in values]

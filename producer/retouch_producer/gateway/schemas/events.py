@@ -42,7 +42,7 @@ class Event(Schema):
 
 
 class FeedEvent(Event):
-    """An event in the feed. `id` is the webhook-id of its deliveries, `cursor` its position in the feed."""
+    """An event in the feed. `id` is the webhook-id of its deliveries, and `cursor` is its position in the feed."""
 
     id: str
     cursor: str
