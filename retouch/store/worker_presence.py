@@ -15,7 +15,8 @@ _WORKERS_MOST = 200
 @dataclass(frozen=True, slots=True)
 class DeliveryWorker:
     """
-    A worker process with threads for deliveries. Without a further heartbeat, it counts for `counts_for_s` seconds.
+    A worker process with threads for deliveries. If it sends no further heartbeat, it counts as present for another
+    `counts_for_s` seconds.
     """
 
     name: str

@@ -36,7 +36,7 @@ def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.Monke
     """
     Return the secret of an API key of tenant acme.
 
-    In the environment are only this key, the gateway's address, and an address without a Redis.
+    The environment has only this key, the gateway's address, and a Redis address at which no server runs.
     """
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")
@@ -179,7 +179,9 @@ def test_a_refused_key_and_a_silent_gateway(key: str, monkeypatch: pytest.Monkey
 
 
 def test_what_needs_redis_says_so(key: str) -> None:
-    """A command that needs the stores refuses to run over a gateway, and names the setting."""
+    """
+    A command that needs the stores refuses to run over a gateway. The error names the setting RETOUCH_GATEWAY_URL.
+    """
     ended = typed("receivers", "list")
     assert ended.code == 2
     assert "RETOUCH_GATEWAY_URL" in ended.err
