@@ -46,8 +46,8 @@ class Timings(TypedDict):
     """
     Durations in seconds; None means that there is no value yet.
 
-    `queued` is the wait before the first attempt, `endpoint` the sum of all answered calls to the endpoint, and `total`
-    the time from enqueueing to the event.
+    `queued` is the wait before the first attempt. `endpoint` is the duration of all answered calls to the endpoint
+    together. `total` is the time from enqueueing to the event.
     """
 
     queued: float | None

@@ -1,4 +1,4 @@
-"""Claims for tests of pure functions: claims of a job that no worker has claimed before."""
+"""Makes claims for tests of pure functions. No worker has claimed the job before."""
 
 from __future__ import annotations
 

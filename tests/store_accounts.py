@@ -22,6 +22,6 @@ def open_accounts(client: Any, *accounts: Account, served_s: float = 3_600.0) ->
 
 
 def close(client: Any, identity: str, code: str = "bad_key") -> None:
-    """Close an account in the store, as the endpoint's refusal of its key does."""
+    """Close an account in the store, as happens when the endpoint refuses the account's key."""
     gate = keys.account_gate(identity)
     client.hset(gate, mapping={"closed": code, "closed_at": 1_700_000_000.0, "open_until": 1e15})

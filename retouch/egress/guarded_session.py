@@ -282,7 +282,7 @@ def make_session(
 
 
 def adapter_of(session: requests.Session) -> GuardedAdapter:
-    """Return the adapter of a session of `make_session`; it has the pools and the networks."""
+    """Return the adapter of a session that `make_session` made. The adapter has the pools and the networks."""
     adapter = session.adapters["https://"]
     assert isinstance(adapter, GuardedAdapter), "expected a session of make_session"
     return adapter

@@ -16,7 +16,8 @@ _WORKERS_MOST, _SERVED_MOST = 200, 5_000
 @dataclass(frozen=True, slots=True)
 class DeliveryWorker:
     """
-    A worker process with threads for deliveries. Without a further heartbeat, it counts for `counts_for_s` seconds.
+    A worker process with threads for deliveries. If it sends no further heartbeat, it counts as present for another
+    `counts_for_s` seconds.
 
     `accounts` are the accounts of the endpoint that it serves; empty if there is only one account.
     """

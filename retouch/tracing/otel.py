@@ -2,7 +2,7 @@
 Records spans with OpenTelemetry. This module is loaded only while traces are on.
 
 This is the only module that makes span names and attributes. They hold ids, tenants, accounts, states, codes, classes,
-numbers of attempts, statuses and bytes; never a prompt, a URL, a key, a tag, or the text of an error.
+numbers of attempts, statuses and sizes; never a prompt, a URL, a key, a tag, or the text of an error.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _W3C = TraceContextTextMapPropagator()
 
 class OpenTelemetry(Tracing):
     """
-    Records spans with a tracer of `provider`. If it is None, the application's provider is used.
+    Records spans with a tracer of `provider`. If `provider` is None, the application's provider is used.
 
     The application may set its provider later.
     """
@@ -77,7 +77,7 @@ class OpenTelemetry(Tracing):
         """
         Record an enqueue as a part of the present trace; yield the jobs to enqueue, and the span.
 
-        If the span is sampled, the specs of the jobs name it. Otherwise they need no more memory than without traces.
+        If the span is sampled, its `traceparent` is in the specs of the jobs. Otherwise the specs do not grow.
         """
         if not any(job.spec_json for job in jobs):  # a look-up of a key
             yield jobs, Span()
@@ -182,7 +182,8 @@ class _Recorded(Span):
 
     def decided(self, outcome: Outcome, decision: Decision) -> None:
         """
-        Add to the span the classes of outcome and decision, with the code of a failure or the bytes of the images.
+        Add to the span the classes of outcome and decision. Also add the code of a failure or retry, or the size of the
+        images.
         """
         self.note(outcome=type(outcome).__name__, decision=type(decision).__name__)
         match decision:
@@ -194,7 +195,7 @@ class _Recorded(Span):
                 self.note(bytes=sum(one.bytes for one in (image, *others)))
 
     def answered(self, outcome: Outcome | None, status: int | None, size: int, trouble: str = "") -> None:
-        """Add to the span the status, bytes and class of an answer."""
+        """Add to the span the status and size of an answer, and the class of its outcome."""
         self.note(bytes=size, outcome=type(outcome).__name__ if outcome else "")
         self._add_status(status)
         if trouble or isinstance(outcome, _FAILURES) or (status or 0) >= 400:
@@ -232,7 +233,9 @@ class AsLinked(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Return the decision to sample if a linked span was sampled; otherwise the decision of the wrapped sampler."""
+        """
+        If a linked span was sampled, return the decision to sample. Otherwise return the wrapped sampler's decision.
+        """
         is_linked = any(link.context.trace_flags.sampled for link in links or ())
         sampler = ALWAYS_ON if is_linked else self._sampler
         return sampler.should_sample(parent_context, trace_id, name, kind, attributes, links, trace_state)
@@ -280,7 +283,7 @@ def traced_job(job: NewJob, trace: str) -> NewJob:
     """
     Return a job whose spec has the `traceparent` of the span that enqueues it.
 
-    A look-up has no spec and stays as it is.
+    A job without a spec, which only looks up an idempotency key, is returned unchanged.
     """
     # Into the finished text, of which the fingerprint was made: a request is the same one in another trace.
     return job._replace(spec_json=f'{job.spec_json[:-1]},"trace":"{trace}"}}') if job.spec_json else job

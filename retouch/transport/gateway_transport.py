@@ -150,7 +150,7 @@ class GatewayTransport:
 
     async def image(self, job: str, stored: Image, index: int = 0) -> bytes:
         """
-        Return the bytes of one of a job's images; `index` counts from 0, in the order of its results.
+        Return the bytes of one of a job's images; `index` counts from 0, in the order of the job's results.
 
         Raises `BlobMissing` if there is no such image.
         """
@@ -162,7 +162,7 @@ class GatewayTransport:
             raise BlobMissing(stored.sha256) from None
 
     async def link(self, job: str, stored: Image, index: int = 0) -> str:
-        """Return a new link to one of a job's images; `index` counts from 0, in the order of its results."""
+        """Return a new link to one of a job's images; `index` counts from 0, in the order of the job's results."""
         results = (await self._get(f"/v1/edits/{job}"))["results"]
         if index >= len(results):
             raise BlobMissing(stored.sha256)
@@ -171,7 +171,7 @@ class GatewayTransport:
     async def jobs(
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
-        """Yield up to `limit` matching jobs, newest first; `tenant` counts only if the query names no tenant."""
+        """Yield up to `limit` matching jobs, newest first; `tenant` is ignored if the query names a tenant."""
         filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
         async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)

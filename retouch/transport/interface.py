@@ -50,7 +50,7 @@ class Transport(Protocol):
     The calls that a client can make to the queue. `EditQueue` and `Job` document each call.
 
     All calls raise `StoreUnavailable` while Redis or the gateway does not answer. Calls about one job raise
-    `UnknownJob` for an unknown id. This interface has only calls that both transports can make, also on event loops.
+    `UnknownJob` for an unknown id. Both transports can make all of these calls, in threads and on event loops.
     """
 
     concurrency: Concurrency

@@ -4,9 +4,9 @@ Opens a client's transport when the client is first used.
 pydantic, redis-py and the modules that need them take most of the time and memory of a client's first call. Some
 processes only make a client: a web application that starts, a command, a test run. Therefore `retouch.client`, and the
 modules that it imports at its top, import none of them. `LazyTransport` imports them inside its methods. A method of
-the client that needs one of them also imports it inside. Their types are imported under `TYPE_CHECKING`.
+the client that needs one of them also imports it inside. Types of these modules are imported under `TYPE_CHECKING`.
 
-A wrong setting still raises at once: if the settings are not plainly right (`are_plain`), the transport is opened
+A wrong setting still raises at once: unless `are_plain` finds that all settings are right, the transport is opened
 without delay.
 """
 

@@ -58,8 +58,7 @@ class Prometheus:
     """
     Context manager that runs a Prometheus server, which scrapes each second.
 
-    It reads the metrics of the store from the gateways in `store`, and the gateways' own metrics from those in
-    `gateways`.
+    The server scrapes `/metrics/store` of the gateways in `store`, and `/metrics` of the gateways in `gateways`.
     """
 
     def __init__(self, folder: Path, key: str, *, store: Sequence[str], gateways: Sequence[str]) -> None:

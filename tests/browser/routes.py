@@ -1,5 +1,5 @@
 """
-The routes of the console, and the pages of the browser's tests that show them.
+The routes of the console, and the pages and tests of `tests/browser` that open them.
 
 `tests/unit/console/test_browser_rows.py` fails if a route is neither in this module nor requested by a test of
 `actions.py`.

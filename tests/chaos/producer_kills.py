@@ -136,7 +136,7 @@ def in_a_child(work: Callable[[], list[str]]) -> list[str] | None:
 
 
 def main() -> None:
-    """Carry out orders until the end of the input."""
+    """Read orders from standard input until it ends. Carry out each order and print the ids of its jobs."""
     log, image, webhooks = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
     for line in sys.stdin:
         first, count, tenant, point = json.loads(line)

@@ -55,7 +55,10 @@ _DURING_MOST_S = 0.15
 
 
 def arm(point: str, passes: int, log: Path) -> None:
-    """Wrap the method of a point, so that call number `passes` kills this process at that point."""
+    """
+    Wrap the method that belongs to a point. When this method is called for the `passes`-th time, the process is killed
+    at the point.
+    """
     when, _, step = point.partition(" ")
     owner, name = STEPS[step]
     original = getattr(owner, name)

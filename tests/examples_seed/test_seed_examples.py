@@ -25,7 +25,8 @@ def test_a_long_edit_is_fetched_later(
     worker_environment: dict[str, str], module_worker: Any, client: Any, simulator: Simulator, assert_edited: Check
 ) -> None:
     """
-    An edit that takes longer than the wait is answered `processing`. Later, only its tenant's key fetches the image.
+    An edit that takes longer than the wait is answered `processing`. Later, the tenant's key can fetch the image. A key
+    of another tenant cannot.
     """
     simulator.settings(latency_s=1.0)
     with running_gateway({**worker_environment, "RETOUCH_DROP_IN_WAIT_S": "0.1"}) as (url, _):

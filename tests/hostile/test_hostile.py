@@ -22,7 +22,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
 def test_quiet_tenant_is_served_beside_a_hostile_one(report: Report) -> None:
-    """Beside a hostile tenant, each request of the quiet tenant is answered below 500, and each webhook arrives."""
+    """Beside a hostile tenant, each request of the quiet tenant gets a status below 500, and each webhook arrives."""
     assert report.beside.wrong == [], report.table()
     assert report.server_errors() == {}, report.table()
     assert (report.quiet.missing, report.beside.missing) == (0, 0), report.table()

@@ -2,8 +2,8 @@
 One POST of an edit, from its admission to its answer.
 
 A POST is in flight from its admission until its work is done, even if its client disconnects. The charge is counted
-once the picture has been read, before the latency has passed. If the endpoint would not bill a POST with this fault, no
-charge is counted.
+once the picture has been read, before the latency has passed. If the POST has a fault that the endpoint would not bill,
+no charge is counted.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class SimulatorState:
         self._announce_change()
 
     def configure(self, changes: dict[str, object]) -> None:
-        """Change settings from now on. If a setting is wrong, raises `ControlError` and changes nothing."""
+        """Change settings from now on. If a setting is wrong, raise `ControlError` and change nothing."""
         self.config = self.config.changed(changes)
         self.books.set_cap(self.config.cap)
         self._announce_change()

@@ -37,7 +37,7 @@ def key(gateway_url: str, client: Any, tmp_path: Path, monkeypatch: pytest.Monke
     """
     Return the secret of an API key of tenant acme.
 
-    In the environment are only this key, the gateway's address, and an address without a Redis.
+    The environment has only this key, the gateway's address, and a Redis address at which no server runs.
     """
     client.set("rt:link_key", LINK_KEY)
     _, secret = TenantStore(client).create_key("acme", "producer", "test")

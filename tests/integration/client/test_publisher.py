@@ -43,7 +43,7 @@ def items(client: Any, lane: str) -> list[str]:
 
 
 def test_a_list_that_nobody_reads_stays_short(client: Any, redis_url: str) -> None:
-    """In a lane without a worker, the oldest messages are dropped. The other lane keeps its messages."""
+    """If no worker reads the messages of a lane, the oldest of them are dropped. A second lane keeps its message."""
     publisher = Publisher(Settings.load(redis_url=redis_url))
     publisher.publish([("edits", "ed_1")])
     for start in range(0, 2 * _LONGEST_LIST, 500):

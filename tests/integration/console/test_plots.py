@@ -53,7 +53,7 @@ def figures_of(page: str) -> dict[str, Any]:
 
 
 def legends_of(page: str, plot: str) -> dict[str, str]:
-    """Return the numbers in the legend beneath a plot, by the names beside them."""
+    """Return {name: number} of the legend beneath a plot."""
     (panel,) = re.findall(rf'aria-labelledby="plot-{plot}".*?</section>', page, re.DOTALL)
     legend = panel[panel.index('<dl class="legend series">') :]
     pairs = re.findall(r"<div><dt>(.*?)</dt><dd[^>]*>(.*?)</dd></div>", legend)
@@ -70,7 +70,7 @@ def sums_of(figures: dict[str, Any], plot: str) -> list[int]:
 def test_the_figures_are_those_of_the_statistics(
     people: People, callers: Callers, span: str, minutes: int, tenant: str
 ) -> None:
-    """In each range, the figures of the plots equal those of `/v1/stats` since the first bar."""
+    """In each range, the figures of the plots equal those of `/v1/stats` with `since` at the start of the first bar."""
     person = people(tenant) if tenant else people("staff", "viewer")
     page = person.text(f"/console?range={span}")
     figures = figures_of(page)

@@ -74,7 +74,10 @@ def test_ten_wrong_keys_and_it_waits(stranger: Person, client: Any) -> None:
 
 
 def test_a_session_ends_with_its_key(people: People, client: Any) -> None:
-    """The first request after a revocation is redirected to the sign-in page, and the session is deleted."""
+    """
+    After the key of a session is revoked, the next request is redirected to the sign-in page, and the session is
+    deleted.
+    """
     person = people()
     (key,) = TenantStore(client).api_keys("acme")
     TenantStore(client).revoke(key.id)
@@ -114,8 +117,8 @@ def test_only_people_keep_a_session(people: People, client: Any) -> None:
 
 def test_a_link_works_once(stranger: Person, client: Any) -> None:
     """
-    Opening a link signs nobody in. The button on the page signs in once, and later answers are 403. The link of a
-    revoked key is answered 403 too.
+    Opening a link signs nobody in. The button on the page signs in once; when it is pressed again, the answer is 403.
+    The link of a revoked key is answered 403 too.
     """
     _, secret = TenantStore(client).create_key("acme", "producer")
     link = ConsoleSessions(client).make_link(secret)
@@ -160,7 +163,10 @@ def test_signing_in_leads_back(people: People) -> None:
 
 
 def test_forms_are_bounded(stranger: Person) -> None:
-    """A form of a stranger is refused without being read if it is large, has no length, or is of another type."""
+    """
+    A form from a person without a session is refused without being read if it is large, has no length, or is of another
+    type.
+    """
     large = stranger.browser.post("/console/sign-in", data={"key": "x" * 20_000})
     unknown = stranger.browser.post(
         "/console/sign-in",

@@ -28,7 +28,7 @@ LISTS = {
 
 
 def weight(person: Person, address: str) -> int:
-    """Return the compressed size of a page with its scripts and styles, but without images, in bytes."""
+    """Return the size in bytes of a compressed page with its scripts and styles, but without its images."""
     page = person.text(address)
     assets = set(re.findall(r'(?:src|href)="(/console/static/[^"]+)"', page))
     return len(gzip.compress(page.encode())) + sum(int(person.get(one).headers["content-length"]) for one in assets)

@@ -86,8 +86,8 @@ def test_equal_edits_of_one_call_are_one_job(sharing: LaneKit, client: Any) -> N
 @pytest.mark.parametrize("end", ENDS)
 def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
     """
-    When a job can yield no image, five equal edits together make one new job. The key of each edit then returns the new
-    job.
+    If a job can no longer yield an image, five duplicates in one call make one new job. Later, the idempotency key of
+    each duplicate returns the new job.
     """
     sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
@@ -100,7 +100,7 @@ def test_a_job_that_yields_no_image_is_replaced_once(sharing: LaneKit, end: Call
 
 @pytest.mark.parametrize("end", ENDS)
 def test_ten_producers_replace_a_job_once(sharing: LaneKit, end: Callable[[LaneKit, str], None]) -> None:
-    """Once a job can yield no image, ten equal requests at the same moment make one new job."""
+    """If a job can no longer yield an image, ten duplicates that are enqueued at the same moment make one new job."""
     sharing.open(5, 0.0)
     [first] = put(sharing, sharing.new(share_key="same"))
     end(sharing, first.id)
@@ -124,8 +124,8 @@ def test_an_image_that_is_kept_is_shared(sharing: LaneKit, ledger: Ledger) -> No
 
 def test_a_key_that_came_with_another_request_conflicts(sharing: LaneKit, client: Any) -> None:
     """
-    If an idempotency key comes with another request, the result is a conflict, even if that request is a duplicate. The
-    first request with the key returns its job.
+    If an idempotency key comes with another request, the result is a conflict, even if the new request is a duplicate
+    of a known job. If the key comes with its first request, the result is the job of this request.
     """
     [first, other] = put(sharing, *equal(sharing, 1), sharing.new(share_key="other"))
     [conflict] = put(sharing, sharing.new(share_key="other", key="key 0", fingerprint="another"))

@@ -58,7 +58,8 @@ def test_a_key_is_remembered_when_its_picture_is_gone(
     api: Api, edit_body: Callable[..., Any], simulator: Simulator
 ) -> None:
     """
-    A request that is repeated with its key returns the first job. A request with a missing picture is answered 422.
+    If a request is repeated with its idempotency key, the answer is the first job. A request with a missing picture is
+    answered 422.
     """
     body = edit_body(init_image=simulator.portrait_url + "?once")
     first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})

@@ -86,7 +86,7 @@ def test_links_expire_and_cannot_be_changed(callers: Callers, done: dict[str, An
 
 
 def test_a_name_alone_opens_only_ones_own(callers: Callers, done: dict[str, Any]) -> None:
-    """Without a signature, an image and its thumbnail are a 404 for the key of another tenant."""
+    """If the link of an image or thumbnail has no signature, a key of another tenant gets 404."""
     result, stranger = done["result"], callers("globex")
     for link in (result["url"], result["thumbnail_url"]):
         bare = path_of(link).partition("?")[0]
@@ -175,7 +175,7 @@ def test_the_timeline(api: Api, edit_body: Callable[..., Any], sink: Sink) -> No
 
 
 def test_watching_from_the_start(api: Api, edit_body: Callable[..., Any], simulator: Simulator) -> None:
-    """A stream returns every event once, in order, as it happens, and ends with the job."""
+    """A stream returns every event once, in order, as it happens. When the job ends, the stream ends."""
     simulator.settings(latency_s=0.5)
     job = api.post("/v1/edits", edit_body()).json()
     streams: list[list[Any]] = []
@@ -280,8 +280,8 @@ def test_usage_is_the_tenants_own(api: Api, callers: Callers, done: dict[str, An
 
 def test_deliveries_and_sending_again(api: Api, callers: Callers, edit_body: Callable[..., Any], sink: Sink) -> None:
     """
-    A receiver of every job gets the final event of a job. The delivery can be listed, read and sent again, alone or
-    with all deliveries since an instant.
+    A receiver that gets the events of all jobs gets the final event of a job. The delivery can be listed, read and sent
+    again, alone or with all deliveries since an instant.
     """
     made = api.post("/v1/receivers", {"url": sink.url + "/all"})
     assert (made.status_code, made.json()["secret"][:6]) == (201, "whsec_")

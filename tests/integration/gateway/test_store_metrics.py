@@ -49,8 +49,8 @@ def value(samples: Samples, name: str, **labels: str) -> float:
 
 def test_each_gateway_has_the_same_numbers(gateways: list[str], kit: LaneKit, client: Any) -> None:
     """
-    Three gateways return the same numbers, before and after minutes are rolled up. The number of calls equals that of
-    history.
+    Three gateways return the same numbers, before and after minutes are rolled up. The number of calls is the one that
+    `History` returns.
     """
     kit.open(5, 0.0)
     tried(kit, one_job(kit), "succeeded", Succeed(IMAGE))
@@ -75,7 +75,7 @@ def test_each_gateway_has_the_same_numbers(gateways: list[str], kit: LaneKit, cl
 
 
 def test_what_may_fire_begins_at_zero(gateways: list[str], client: Any) -> None:
-    """On an empty store, the counters that alerts use exist with 0, so that the first count is an increase."""
+    """On an empty store, the counters that alerts use have the value 0, so that the first count is an increase."""
     samples = scraped(gateways[0], client)
     assert value(samples, "retouch_deliveries_total", outcome="dead") == 0
     assert value(samples, "retouch_calls_total", use="unknown", account="default") == 0

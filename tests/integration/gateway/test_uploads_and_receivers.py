@@ -155,8 +155,8 @@ def test_metrics_are_for_ops(api: Api, callers: Callers) -> None:
 
 def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, callers: Callers, client: Any) -> None:
     """
-    When a receiver fails, the receiver's tenant and ops see the failures in the status. Another tenant does not see
-    them.
+    When a receiver fails, the status shows the failures to the receiver's tenant and to a key of role ops. The status
+    does not show them to another tenant.
     """
     receiver = LaneKit(client).fail_delivery("acme", "https://dead.example/hook", DeliveryOutcome(503, ""))
     failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]

@@ -65,8 +65,8 @@ def seen(simulator: Simulator, kind: str) -> str | tuple[int, str]:
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_fault_is_seen_and_charged_as_documented(simulator: Simulator, kind: str) -> None:
     """
-    Each fault reaches the client once, and the next request succeeds. Only faults of kinds with `is_charged` are
-    charged.
+    Each fault reaches the client once, and the next request succeeds. A fault is charged only if `is_charged` returns
+    True for it.
     """
     simulator.settings(drip_bytes_per_s=4_000)
     post(simulator, "make the picture's edit known, so that the next one is quick")

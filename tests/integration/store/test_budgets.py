@@ -118,8 +118,8 @@ def test_a_raised_budget_lets_waiting_jobs_go_on(kit: LaneKit, ledger: Ledger) -
 
 def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -> None:
     """
-    Jobs that wait for a budget can run after midnight. A dispatched job then counts for the new day, and waits if the
-    new budget is spent.
+    Jobs that wait for a budget can run after midnight. If a job is dispatched before midnight and POSTs after it, the
+    call counts for the new day. If the new budget is spent, the job waits.
     """
     ledger.set_limits("acme", budget=2)
     jobs = [one_job(kit) for _ in range(2)]
@@ -144,7 +144,8 @@ def test_a_new_day_has_a_new_budget(client: Any, kit: LaneKit, ledger: Ledger) -
 
 def test_a_second_call_after_a_crash_needs_a_call_of_its_own(kit: LaneKit, ledger: Ledger) -> None:
     """
-    When a worker dies, the job must POST again. While the budget is spent, the job waits and uses no further attempt.
+    If a worker dies after a POST, the job needs a second call. While the budget is spent, the job waits, and the wait
+    uses no attempt.
     """
     ledger.set_limits("acme", budget=1)
     job = one_job(kit)

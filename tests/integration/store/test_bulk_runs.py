@@ -74,8 +74,8 @@ def dead_letters(kit: LaneKit, count: int, *, paid: int = 0, **spec: Any) -> lis
 
 def test_a_replay_does_what_its_preview_said(kit: LaneKit, bulk: Bulk) -> None:
     """
-    A run replays exactly the jobs that its preview counted. The preview also has the number of free resumes, and the
-    highest number of calls for the other jobs.
+    A run replays exactly the jobs that its preview counted. The preview also says how many jobs resume without a call,
+    and how many calls the other jobs make at most.
     """
     jobs = dead_letters(kit, 230, paid=30)
     dead_letters(kit, 3, tenant="globex")

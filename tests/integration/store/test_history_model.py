@@ -1,6 +1,4 @@
-"""
-History compared with a plain model: after random lives of jobs, each reading of history equals the counts of the model.
-"""
+"""Tests of history: after random lives of jobs, each reading of history equals the counts of the class `Model`."""
 
 from __future__ import annotations
 
@@ -39,8 +37,8 @@ lives = st.lists(
 @dataclass
 class Model:
     """
-    The expected counts by row and name. A row is `*` for the total, `t:TENANT` or `a:ACCOUNT`. Each latency counts as
-    one, without buckets.
+    The expected counts by row and name. A row is `*` for the total, `t:TENANT` or `a:ACCOUNT`. A latency is only
+    counted: the model has no buckets.
     """
 
     counts: dict[str, Counter[str]] = field(default_factory=dict)
@@ -52,12 +50,12 @@ class Model:
                 self.counts.setdefault(row, Counter())[name] += by
 
     def row(self, row: str) -> Counter[str]:
-        """Return the counts of a row, without counts for an unknown row."""
+        """Return the counts of a row. If the row is unknown, the counts are empty."""
         return self.counts.get(row, Counter())
 
 
 def plain(counts: HistoryCounts) -> Counter[str]:
-    """Return counts of history under the names of the model."""
+    """Return counts of history under the names that `Model` uses."""
     found = Counter[str]({"enqueued": counts.enqueued, "calls": counts.calls})
     for kind in ("answers", "charges", "deliveries", "rescues"):
         found.update({f"{kind}:{name}": count for name, count in getattr(counts, kind).items()})
@@ -67,7 +65,7 @@ def plain(counts: HistoryCounts) -> Counter[str]:
 
 
 class Stage:
-    """Real stores with two accounts, and a model that counts each action of the test."""
+    """Real stores with two accounts, and a `Model` that counts each action of the test."""
 
     def __init__(self, client: Any) -> None:
         client.flushdb()
@@ -141,7 +139,7 @@ class Stage:
 
 
 def assert_all_readings(stage: Stage) -> None:
-    """Assert that each reading of history, and the amounts of `stats`, equal the model."""
+    """Assert that each reading of history, and the amounts of `stats`, equal the counts of `Model`."""
     history, model = History(stage.client), stage.model
     assert plain(history.between(0)) == plain(history.totals()) == +model.row("*")
     for tenant in TENANTS:
@@ -174,7 +172,7 @@ def assert_money(stage: Stage) -> None:
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(lives=lives, rolled=st.booleans())
 def test_every_reading_is_that_of_a_plain_model(client: Any, lives: list[Any], rolled: bool) -> None:
-    """Each reading of history equals the model, before and after the minutes are rolled up."""
+    """Each reading of history equals the counts of `Model`, before and after the minutes are rolled up."""
     stage = Stage(client)
     for place, (tenant, tries, last, end, hooked, received) in enumerate(lives):
         if rolled and place == len(lives) // 2:

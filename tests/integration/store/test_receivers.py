@@ -1,4 +1,4 @@
-"""Tests of changes of receivers that are removed at the same time."""
+"""Tests of changes to a receiver that is removed before or during the change."""
 
 from __future__ import annotations
 

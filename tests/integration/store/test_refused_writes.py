@@ -147,8 +147,8 @@ def test_a_paid_answer_is_held_until_redis_takes_it(frail: Frail, fault: Fault) 
 @pytest.mark.parametrize("kind", ["plain", "asyncio"])
 def test_a_producer_gets_the_reason(frail: Frail, fault: Fault, kind: str) -> None:
     """
-    While Redis refuses writes, `enqueue` raises StoreUnavailable with the reason at once. Later the same key can be
-    used.
+    While Redis refuses writes, `enqueue` raises StoreUnavailable with the reason at once. When Redis accepts writes
+    again, the same idempotency key can be used.
     """
     with EditQueue(frail.url) if kind == "plain" else driven(frail.url) as queue:
         before = queue.enqueue(EDIT)
@@ -184,7 +184,8 @@ def test_a_failover_leads_to_the_new_primary(server: str, tmp_path: Path, kind: 
 
 def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
     """
-    A client sends the text of a script that the server does not know, even if the client loaded the script elsewhere.
+    If the server does not know a script, the client sends the script's text, even if it loaded the script on another
+    server.
     """
     client: Any = connect(Settings.load(redis_url=frail.url))
     client.script_flush()
@@ -194,7 +195,7 @@ def test_a_script_that_was_sent_to_the_old_primary(frail: Frail) -> None:
 
 
 def test_a_script_that_an_asyncio_client_sent_to_the_old_primary(frail: Frail) -> None:
-    """A client for asyncio sends the text of a script that the server does not know."""
+    """If the server does not know a script, a client for asyncio sends the script's text."""
 
     async def sent_elsewhere(text: str) -> str:
         return sha1(text.encode(), usedforsecurity=False).hexdigest()

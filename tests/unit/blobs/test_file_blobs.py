@@ -154,7 +154,9 @@ def test_flushing_can_be_left_to_the_system(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_large_file_is_flushed_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most 1 MiB of a large file waits to be flushed, since flushes of other files must wait for it."""
+    """
+    A large file is flushed after each MiB, since a flush of another file waits until all written bytes are on disk.
+    """
     unflushed: list[int] = []
     sizes = dict[int, int]()
     flush = os.fsync

@@ -20,7 +20,7 @@ def app() -> Celery:
 
 
 def by_kombu(app: Celery, lane: str, item: str, identity: str) -> dict[str, Any]:
-    """Return the message that kombu sends to its transport in memory, as a dict."""
+    """Return the message that kombu sends to its in-memory transport, as a dict."""
     message = app.amqp.as_task_v2(identity, TASKS[lane_of(lane)], args=(item,), ignore_result=True, origin="here")
     with Connection("memory://") as connection, connection.channel() as channel:
         channel.queue_declare(lane)

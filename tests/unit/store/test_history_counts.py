@@ -45,7 +45,7 @@ def test_a_percentile_is_within_the_bucket_of_the_true_one(latencies: list[float
 
 def test_sums_by_state_and_code() -> None:
     """
-    Counts of several hashes are added by state, code and use. A charge that moved to another use counts only there.
+    Counts of several hashes are added by state, code and use. A charge whose use changed counts only for the new use.
     """
     counts = summed(
         [

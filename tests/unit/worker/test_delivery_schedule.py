@@ -43,8 +43,8 @@ def test_the_schedule_is_the_one_that_is_promised() -> None:
 @given(answers, numbers, draws)
 def test_a_wait_is_bent_within_bounds(outcome: DeliveryOutcome, number: int, random: float) -> None:
     """
-    A wait is at least 0.8 times the schedule, and at least a minute for an overloaded receiver. A wait is at most 2.4
-    times the schedule or an hour. Without Retry-After and overload, a wait is at most 1.2 times the schedule.
+    A wait is at least 0.8 times the schedule, and at least a minute for an overloaded receiver. It is at most 2.4 times
+    the schedule, or an hour if that is longer. Without Retry-After and overload, it is at most 1.2 times the schedule.
     """
     base_s = SCHEDULE_S[number - 1]
     delay_s = next_delay_s(outcome, number, NOW, random)
@@ -101,8 +101,8 @@ def test_a_receiver_that_always_asks_for_more_gets_four_days(spread: list[float]
 
 def test_what_is_left_of_four_days_is_given_to_who_asks() -> None:
     """
-    A delivery waits as long as the receiver asks, up to a limit. The later the delivery is, the lower is the limit,
-    down to the schedule.
+    A delivery waits as long as the receiver asks, up to a limit. The limit gets lower as the delivery gets older, but
+    the delivery can always wait as long as scheduled.
     """
     outcome = DeliveryOutcome(503, retry_after="999999")
     assert next_delay_s(outcome, 5, NOW, MIDDLE, age_s=3 * 3_600.0) == pytest.approx(36_000.0)

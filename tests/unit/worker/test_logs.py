@@ -1,4 +1,6 @@
-"""A worker's log has one line for each event, as text or JSON, with ids and without arguments of calls in libraries."""
+"""
+A worker's log has one line for each event, as text or JSON, with ids. Libraries write no arguments of calls into it.
+"""
 
 from __future__ import annotations
 

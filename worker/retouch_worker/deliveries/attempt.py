@@ -109,8 +109,8 @@ def _send(
     claim: DeliveryClaim, record: JobRecord, entry: TimelineEntry, dependencies: DeliveryDependencies
 ) -> Settlement:
     """
-    Send one event of a job and return the settlement. Each attempt builds the event anew, so that its links expire
-    late.
+    Send one event of a job and return the settlement. Each attempt builds the event anew, so that its links are new and
+    do not expire soon.
     """
     is_callback = claim.receiver.startswith(TASK_RECEIVER)
     # A callback is a Celery message, which others see: its event is without prompt and picture.

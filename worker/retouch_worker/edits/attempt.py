@@ -1,4 +1,4 @@
-"""One attempt at a job: claim it, take it as far as possible, settle it. Begin with `run_edit`."""
+"""One attempt at a job: claim it, take it as far as possible, settle it. Read `run_edit` first."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _claim(job: str, dependencies: EditDependencies) -> Claim | None:
 
 def post_edit(claim: Claim, dependencies: EditDependencies) -> Outcome:
     """
-    POST the edit and return the outcome. The intent goes on record before the POST, and the class of the answer after
-    it.
+    POST the edit and return the outcome. The intent goes on record before the POST. The class of the answer goes on
+    record after the POST.
 
     If the store or the account does not allow the POST, nothing is sent, and the outcome says why. If an earlier POST
     has a late answer, nothing is sent, and the outcome is this answer.

@@ -52,7 +52,8 @@ class Endpoint:
 
     def post_edit(self, spec: JobSpec) -> tuple[PostOutcome, str, RawAnswer | None]:
         """
-        POST an edit. Return the outcome, a word of `health_after`, and the raw answer, or None if there was no answer.
+        POST an edit. Return the outcome, the word that `health_after` returns, and the raw answer, or None if there was
+        no answer.
 
         The POST may cost money once one byte is sent, so the intent must already be on record.
         """

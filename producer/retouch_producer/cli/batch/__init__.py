@@ -1,4 +1,4 @@
 """
-The command `retouch batch`: enqueues many edits from a file, and can continue after an interruption. Begin with
-`run.py`.
+The command `retouch batch`: enqueues many edits from a file, and can continue after an interruption. Read `run.py`
+first.
 """

@@ -29,7 +29,7 @@ Prefer = Annotated[
 
 
 def preferred_wait_s(prefer: str | None) -> float:
-    """Return the seconds N of `wait=N` in a `Prefer` header, at most 60; 0 without it."""
+    """Return the N of `wait=N` in a `Prefer` header, in seconds and at most 60. Return 0 if there is no `wait=N`."""
     match = _WAIT.search(prefer or "")
     return min(float(match[1]), WAIT_MOST_S) if match else 0.0
 

@@ -1,8 +1,8 @@
 """
 Which role may call which route: the gateway checks each request with an API key against these tables.
 
-`CHANGES` has the routes that change something. Such a route is refused to all roles if it is missing there. All roles
-may call the routes that only read, except the routes in `READS_OF_OPS`. The table for the console's actions is
+`CHANGES` has the routes that change something. If such a route is missing from `CHANGES`, no role may call it. All
+roles may call the routes that only read, except the routes in `READS_OF_OPS`. The table for the console's actions is
 `ACTIONS` in `console/visitors.py`.
 """
 
