@@ -42,9 +42,6 @@ def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -
 
     Every check needs the settings. If the settings are wrong, return only the findings about them.
     """
-    settings, faults = load_settings()
-    if settings is None:
-        return faults + check_names()
     checks: dict[str, Callable[[Settings], list[Finding]]] = {
         "settings": check_settings,
         "redis": check_redis,
@@ -56,4 +53,7 @@ def run_checks(only: Sequence[str] = (), expected_workers: Sequence[str] = ()) -
     }
     if unknown := set(only) - checks.keys():
         raise UnknownCheck(f"--only: expected some of {', '.join(checks)}, got {', '.join(sorted(unknown))!r}")
+    settings, faults = load_settings()
+    if settings is None:
+        return faults + check_names()
     return [finding for name, check in checks.items() if not only or name in only for finding in check(settings)]

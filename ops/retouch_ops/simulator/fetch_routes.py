@@ -17,7 +17,7 @@ from retouch_ops.simulator.state import SimulatorState
 
 
 async def fetch(state: SimulatorState, request: Request) -> Response:
-    """Return the answer to a fetch of a processing request."""
+    """Return the answer to a client that asks for the images of a request in the state `processing`."""
     body = await body_of(request)
     state.books.fetches += 1
     if not state.accepts(body.get("key")):

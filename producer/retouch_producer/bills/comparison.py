@@ -97,7 +97,7 @@ class ComparedDay:
         The money by which the bill lies outside the range from `known.amount_certain` to `known.amount_possible`.
 
         The value is negative if the bill is below the range, and 0 if the bill is within the range. It is None if the
-        bill has no money, or if no price is set.
+        bill states no amounts, or if no price is set.
         """
         if self.amount is None or (self.known.possible and not self.known.amount_possible):
             return None

@@ -233,7 +233,7 @@ def test_cancel_and_replay(people: People, callers: Callers, edit_body: ParsedEd
 
 def test_pictures_come_through_the_session(people: People, callers: Callers, edit_body: ParsedEdit) -> None:
     """
-    The tenant, role ops and a viewer get the input and its thumbnail. Another tenant gets 404.
+    A key of the tenant, of role ops or of a viewer opens the input and its thumbnail. Another tenant gets 404.
 
     A browser must revalidate the pictures each time.
     """

@@ -189,9 +189,12 @@ def test_wrong_settings_are_findings(environment: pytest.MonkeyPatch) -> None:
     assert "RETOUCH_MAX_ATTEMPTS" in wrong()[0].what
 
 
-def test_only_what_is_asked() -> None:
-    """Only the listed checks run. An unknown check raises `UnknownCheck` with the known names."""
+def test_only_what_is_asked(environment: pytest.MonkeyPatch) -> None:
+    """
+    Only the listed checks run. An unknown check raises `UnknownCheck` with the known names, even if settings are wrong.
+    """
     assert {finding.check for finding in run_checks(["redis"])} == {"redis"}
+    environment.setenv("RETOUCH_MAX_ATTEMPTS", "0")
     with pytest.raises(
         UnknownCheck, match="expected some of settings, redis, store, endpoint, accounts, workers, lanes"
     ):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from http.server import SimpleHTTPRequestHandler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +16,11 @@ from retouch.outcomes import Fail, Retry, Succeed
 from retouch.store.tenants import TenantStore
 from retouch_ops.simulator.process import Simulator
 from tests.charge_kit import one_job, posted
-from tests.gateway_process import Api, Callers, problem
+from tests.gateway_process import Api, Callers, problem, running_gateway
 from tests.lane_kit import IMAGE, LaneKit
+from tests.served_http import served
+
+PORTRAIT = Path(__file__).parents[3] / "ops/retouch_ops/samples/portrait.jpg"
 
 
 @pytest.fixture
@@ -55,18 +62,25 @@ def test_an_idempotency_key_is_one_job(api: Api, edit_body: Callable[..., Any]) 
 
 
 def test_a_key_is_remembered_when_its_picture_is_gone(
-    api: Api, edit_body: Callable[..., Any], simulator: Simulator
+    worker_environment: dict[str, str], client: Any, edit_body: Callable[..., Any], tmp_path: Path
 ) -> None:
     """
-    If a request is repeated with its idempotency key, the answer is the first job. A request with a missing picture is
-    answered 422.
+    If the picture of a request cannot be fetched any more, a repetition with the idempotency key still gets the first
+    job. Without the key, the request is refused.
     """
-    body = edit_body(init_image=simulator.portrait_url + "?once")
-    first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
-    assert first.status_code == 202
-    refusal = problem(api.post("/v1/edits", edit_body(init_image=simulator.url + "/gone.png")), "input-unreadable", 422)
-    assert refusal["faults"][0]["field"] == "init_image"
-    assert api.post("/v1/edits", body, headers={"Idempotency-Key": "k"}).json()["id"] == first.json()["id"]
+    picture = tmp_path / "photo.jpg"
+    picture.write_bytes(PORTRAIT.read_bytes())
+    forgets = "from retouch_producer.gateway.enqueue import input_capture as i; i._FRESH_S = 0.0"
+    with served(partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as pictures, ExitStack() as stack:
+        callers = Callers(stack.enter_context(running_gateway(worker_environment, first=forgets))[0], client)
+        stack.callback(callers.close)
+        api, body = callers("acme"), edit_body(init_image=f"{pictures}/photo.jpg")
+        first = api.post("/v1/edits", body, headers={"Idempotency-Key": "k"})
+        assert first.status_code == 202
+        picture.unlink()
+        assert api.post("/v1/edits", body, headers={"Idempotency-Key": "k"}).json()["id"] == first.json()["id"]
+        refusal = problem(api.post("/v1/edits", body), "input-unreadable", 422)
+        assert refusal["faults"][0]["field"] == "init_image"
 
 
 def test_a_wait_that_is_too_short(api: Api, edit_body: Callable[..., Any]) -> None:
@@ -241,8 +255,8 @@ def test_duplicates_share_one_job(
     api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
 ) -> None:
     """
-    If a tenant shares duplicates, edits with equal bytes, prompt and numbers are one job, even if the URLs differ. For
-    other tenants, equal edits are separate jobs.
+    For a tenant with the setting `share_duplicates`, edits with equal bytes, prompt and numbers become one job, even if
+    their URLs differ. Without the setting, equal edits become separate jobs.
     """
     assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
     TenantStore(client).set_tenant("globex", share_duplicates=True)

@@ -76,7 +76,7 @@ def down(client: Any) -> Endpoint:
     return endpoint
 
 
-def test_five_signs_in_a_row_open_it(client: Any) -> None:
+def test_four_signs_in_a_row_do_not_open_it(client: Any) -> None:
     """Four failures in a row do not open the breaker. Any other answer sets the count of failures back to zero."""
     endpoint = Endpoint(client, jobs=12, limit=12)
     calls = iter(endpoint.calls())

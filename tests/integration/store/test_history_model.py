@@ -55,7 +55,7 @@ class Model:
 
 
 def plain(counts: HistoryCounts) -> Counter[str]:
-    """Return counts of history under the names that `Model` uses."""
+    """Return the same counts as a counter whose keys are the names that `Model` uses."""
     found = Counter[str]({"enqueued": counts.enqueued, "calls": counts.calls})
     for kind in ("answers", "charges", "deliveries", "rescues"):
         found.update({f"{kind}:{name}": count for name, count in getattr(counts, kind).items()})

@@ -120,7 +120,10 @@ def test_our_copy_is_sent_once(shop: Shop, worker: Callable[..., RunningWorker],
 def test_without_an_outside_address_all_is_as_before(
     shop: Shop, worker: Callable[..., RunningWorker], gateway_url: str
 ) -> None:
-    """A worker whose public URL is not public does not send a link to our copy: the job fails after one refusal."""
+    """
+    If `public_url` is an address in a private network, the worker sends no link to our copy, and the job fails after
+    one refusal.
+    """
     worker(public_url="http://retouch.internal", dangerous_allow_private_networks="")
     failed = shop.over(shop.enqueue("inside"))
     assert (failed["state"], failed["error"]["code"]) == ("failed", "image_unfetchable")

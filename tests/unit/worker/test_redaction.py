@@ -30,7 +30,10 @@ EDIT = {"prompt": "a secret wedding", "init_image": URL, "extra": {"mask": "http
     ],
 )
 def test_what_is_shown_of_the_endpoints_words(said: str, expected: str) -> None:
-    """The key, the edit's addresses and the prompt are replaced in any spelling. After that, a long message is cut."""
+    """
+    In a message of the endpoint, the key, the edit's addresses and the prompt are replaced, however they are spelt.
+    After that, a long message is cut.
+    """
     assert redacted(Failed(said), EDIT, KEY) == Failed(expected)
 
 

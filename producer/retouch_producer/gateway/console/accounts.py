@@ -57,7 +57,8 @@ _calls = Snapshots["list[AccountPeriod]"](keep_s=5.0)
 @dataclass(frozen=True, slots=True)
 class AccountRow:
     """
-    One account. If the settings name the only account, `is_sole` is true, and the account has no gates of its own.
+    One account. `is_sole` is true without an accounts file: then this is the account of the settings, and it has no
+    gates of its own.
     """
 
     numbers: AccountNumbers

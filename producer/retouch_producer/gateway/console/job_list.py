@@ -41,7 +41,7 @@ _counts = Snapshots["dict[str, int]"](keep_s=2.0)
 
 
 class JobFilters(BaseModel):
-    """The filters in the query of the list's address. An empty filter matches everything."""
+    """The filters of the job list, from the query string of the page's URL. An empty filter matches everything."""
 
     q: str = ""
     state: str = ""
