@@ -264,8 +264,7 @@ def make_session(
     networks: Sequence[str] | None, pool_size: int, ca_file: str = DEFAULT_CA_BUNDLE_PATH
 ) -> requests.Session:
     """
-    Return a session that keeps up to `pool_size` connections per host. All threads of a process share one session of
-    each kind.
+    Return a new session that keeps up to `pool_size` connections per host. All threads of a process may share it.
 
     For addresses that users supply, pass `networks`, a sequence of private networks (CIDR). The session then reaches
     only these networks and the public internet. For hosts that the operator set, such as the endpoint, pass None; no

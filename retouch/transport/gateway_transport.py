@@ -144,7 +144,7 @@ class GatewayTransport:
         return raw_answer_of((await self._timeline(job))["raw_answer"])
 
     async def wait(self, job: str) -> JsonObject | None:
-        """Return why a job waits, as a document; None if it is over."""
+        """Return a document that says why a job waits; None if the job has ended."""
         document: JsonObject | None = (await self._timeline(job)).get("wait")
         return document
 

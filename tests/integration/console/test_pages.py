@@ -69,7 +69,7 @@ def addresses(callers: Callers, kit: LaneKit, edit_body: ParsedEdit, sink: Sink)
 
 
 def test_markup_stays_text(people: People, addresses: list[str]) -> None:
-    """Markup from tenants, from the endpoint and from receivers is shown as text, to role ops and to a producer."""
+    """Markup from tenants, from the endpoint and from receivers stays text, in the pages of ops and of a producer."""
     for person in (people("staff", "ops"), people("acme")):
         pages = {address: person.get(address).text for address in addresses}
         for address, page in pages.items():

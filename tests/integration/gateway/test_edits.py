@@ -255,8 +255,8 @@ def test_duplicates_share_one_job(
     api: Api, callers: Callers, edit_body: Callable[..., Any], client: Any, simulator: Simulator
 ) -> None:
     """
-    For a tenant with the setting `share_duplicates`, edits with equal bytes, prompt and numbers become one job, even if
-    their URLs differ. Without the setting, equal edits become separate jobs.
+    For a tenant with the setting `share_duplicates`, edits with the same picture, prompt and numbers become one job,
+    even if the URLs of the picture differ. Without the setting, equal edits become separate jobs.
     """
     assert api.post("/v1/edits", edit_body()).json()["id"] != api.post("/v1/edits", edit_body()).json()["id"]
     TenantStore(client).set_tenant("globex", share_duplicates=True)

@@ -62,7 +62,7 @@ class Endpoint:
         return value
 
     def time_is_over(self) -> list[str]:
-        """End the breaker's time, run a sweep, and return the ids of the jobs in the sweep's messages."""
+        """Let the time end for which the breaker is open, run a sweep, and return the ids of the jobs that it dispatches."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 

@@ -35,7 +35,10 @@ def service(kit: LaneKit) -> BulkService:
 
 
 def jobs_in_many_states(kit: LaneKit, draw: random.Random, count: int) -> list[JobRecord]:
-    """Enqueue jobs of three tenants, carry some of them on, delete the records of some, and return all others."""
+    """
+    Enqueue jobs of three tenants, move some to later states, and delete the records of some. Return the jobs that still
+    have a record.
+    """
     for _ in range(count):
         spec: dict[str, Any] = {"tags": draw.choice([{}, {"a": "1"}, {"a": "2", "b": "1"}])}
         if draw.random() < 0.3:
@@ -118,8 +121,8 @@ def test_a_bound_of_its_own_is_that_of_the_policy(kit: LaneKit) -> None:
 
 def test_the_highest_price_counts(kit: LaneKit) -> None:
     """
-    The most that a replay may cost is at the highest price of the accounts that may take the jobs: without an accounts
-    file at the price of the settings, else of the shared accounts and of those of the tenant.
+    The most that a replay may cost is counted at the highest price of any account that may take the jobs. With an
+    accounts file, these are the shared accounts and the tenant's own. Without one, the price of the settings counts.
     """
     kit.lanes.pause()
     made = [kit.new(), kit.new("globex")]

@@ -76,7 +76,7 @@ def test_accounts_that_fail_cost_nothing(
 ) -> None:
     """
     One account refuses its key, one has a full queue, and one often answers `processing`. Every job still gets its
-    image with one charge. The account with the refused key is closed until a test.
+    image with one charge. The account with the refused key is closed.
     """
     simulators["second"].settings(keys=["sk-another-one"])
     simulators["third"].settings(cap=1)

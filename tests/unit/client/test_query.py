@@ -61,7 +61,7 @@ def test_what_a_query_means(text: str, query: JobQuery) -> None:
 
 @given(QUERIES)
 def test_a_query_can_be_written_and_read_again(query: JobQuery) -> None:
-    """The text of any query is parsed as the same query, also at a later time."""
+    """Any query can be written as text. Parsing this text gives an equal query, even if it is parsed later."""
     assert parse_query(str(query), NOW + 1e6) == query
 
 

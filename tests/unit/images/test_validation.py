@@ -1,4 +1,4 @@
-"""Bytes that claim to be an image: which are accepted, which are refused with which message, and thumbnails."""
+"""Bytes that claim to be an image are accepted, or refused with a message. Accepted images have thumbnails."""
 
 from __future__ import annotations
 

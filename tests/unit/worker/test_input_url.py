@@ -1,4 +1,4 @@
-"""Which link to the picture the endpoint gets, and the error if the endpoint could not read the picture."""
+"""The endpoint gets a link to the input picture. If it cannot read the picture, the error names the reason."""
 
 from __future__ import annotations
 

@@ -80,7 +80,9 @@ def amount_at_most(
     client: Client, tenants: Sequence[str], spent: Spent, price_per_call: float, *, days: int = 1
 ) -> float:
     """
-    Return the cost of `spent`, the calls of these tenants on the latest days (UTC): each at the price of its account.
+    Return the cost of `spent`, the calls of these tenants on the latest `days` days (UTC).
+
+    Each call has the price of its account.
     """
     accounts, calls = sorted(client.smembers(keys.ACCOUNTS)), Counter[str]()
     today = day_of(time.time())
