@@ -33,7 +33,7 @@ from tests.integration.faulty_servers import (
 
 
 def test_an_answer_is_a_value(session: requests.Session) -> None:
-    """An `Answer` has status, headers (upper and lower case are the same) and body. The request was sent once and unchanged."""
+    """An `Answer` has status, headers in any letter case, and body. The request was sent once and unchanged."""
     with RawServer(answering(answer(b'{"x":1}', "202 Accepted", X_Thing="7"))) as server:
         outcome = got(send(session, "POST", server.url("/a?b=ü"), json={"é": 1}, timeout_s=20, max_bytes=100))
     assert (outcome.status, outcome.headers["x-thing"], outcome.body) == (202, "7", b'{"x":1}')

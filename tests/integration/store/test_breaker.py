@@ -62,7 +62,7 @@ class Endpoint:
         return value
 
     def time_is_over(self) -> list[str]:
-        """Let the time end for which the breaker is open, run a sweep, and return the ids of the jobs that it dispatches."""
+        """Let the breaker's pause end, run a sweep, and return the ids of the jobs that the sweep dispatches."""
         self.client.hset("rt:edits:gate", "open_until", 1)
         return [job for _, job in self.kit.rescue()]
 
