@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from contextlib import suppress
 
 import pytest
@@ -19,6 +20,20 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Name(str):
+    """A name of a tenant; a weak reference shows whether it is still in memory."""
+
+
+class CountingLoad(TenantLoad):
+    """Counts how many loads are looked at."""
+
+    looked_at = 0
+
+    def of(self, tenant: str) -> float:
+        self.looked_at += 1
+        return super().of(tenant)
 
 
 @pytest.fixture
@@ -57,8 +72,40 @@ def test_who_uses_much_beside_who_uses_little_is_busy(load: TenantLoad, clock: C
     assert not load.is_busy("acme"), "small was not here for ten minutes"
     assert load.is_alone("acme")
     load.note("small", 0.1)
-    clock.now += 0.3
     assert load.is_busy("acme")
+
+
+def test_a_new_tenant_is_present_at_once(load: TenantLoad) -> None:
+    """A tenant is busy from the moment at which another tenant has its first request."""
+    load.note("acme", 10.0)
+    assert load.is_alone("acme")
+    load.note("small", 0.1)
+    assert not load.is_alone("acme")
+    assert load.is_busy("acme")
+
+
+def test_absent_tenants_take_no_memory(load: TenantLoad, clock: Clock) -> None:
+    """The load of an absent tenant is forgotten, also where nobody asks which tenants are busy."""
+    names = [Name(f"tenant {number}") for number in range(100)]
+    for name in names:
+        load.note(name, 0.1)
+    kept = [weakref.ref(name) for name in names]
+    del names, name
+    clock.now += PRESENT_S + 1.0
+    load.note("acme", 0.1)
+    assert [one for one in kept if one() is not None] == []
+
+
+def test_a_look_costs_the_same_beside_many_tenants(clock: Clock) -> None:
+    """Whether a tenant is busy is decided after a look at a few others, however many are present."""
+    load = CountingLoad(clock)
+    for number in range(10_000):
+        load.note(f"tenant {number}", 0.01)
+    load.note("acme", 10.0)
+    load.looked_at = 0
+    assert load.is_busy("acme")
+    assert not load.is_alone("acme")
+    assert load.looked_at < 10
 
 
 def test_tenants_that_use_the_same_are_not_busy(load: TenantLoad) -> None:
@@ -91,8 +138,7 @@ def test_who_is_busy_uses_much_more_than_another(steps: list[tuple[str, float, f
     for tenant, seconds, pause_s in steps:
         load.note(tenant, seconds)
         seen.add(tenant)
-        # What others use is looked at four times a second.
-        clock.now += 0.25 + pause_s
+        clock.now += pause_s
         loads = {name: load.of(name) for name in "abcd"}
         for name in "abcd":
             others = [one for other, one in loads.items() if other != name and other in seen]

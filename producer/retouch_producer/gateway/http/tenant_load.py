@@ -7,11 +7,12 @@ present tenant uses little.
 
 from __future__ import annotations
 
-import heapq
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 
 MEMORY_S = 5.0
 """How fast use is forgotten: use of `t` seconds ago counts e^(-t / MEMORY_S)."""
@@ -19,7 +20,6 @@ BUSY_S, BUSY_TIMES = 1.0, 4.0
 """A busy tenant used this many seconds lately, and this many times as much as the present tenant that used least."""
 PRESENT_S = 600.0
 """A tenant is present for this long after its last request. So a tenant that comes back finds the others moved."""
-_LOOKED_AT_EVERY_S = 0.25
 
 
 class TenantLoad:
@@ -32,15 +32,18 @@ class TenantLoad:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._loads: dict[str, tuple[float, float]] = {}
-        self._lightest: list[tuple[float, str]] = []
-        self._lightest_until = 0.0
+        # Each tenant's load, and when it was noted; the tenant that was noted last comes last.
+        self._loads = OrderedDict[str, tuple[float, float]]()
+        self._lock = Lock()
         self.on_note: Callable[[str, float], None] = _ignore
 
     def note(self, tenant: str, seconds: float) -> None:
         """Add seconds to the load of a tenant."""
         if tenant:  # "" stands for the callers without a key
-            self._loads[tenant] = self.of(tenant) + seconds, self._clock()
+            with self._lock:
+                self._loads[tenant] = self.of(tenant) + seconds, self._clock()
+                self._loads.move_to_end(tenant)
+                self._forget_absent()
             self.on_note(tenant, seconds)
 
     @contextmanager
@@ -60,24 +63,26 @@ class TenantLoad:
     def is_busy(self, tenant: str) -> bool:
         """Return whether a tenant is busy: it used much time, and much more than the present tenant that used least."""
         own = self.of(tenant)
-        return own >= BUSY_S and own >= BUSY_TIMES * self._least_load_beside(tenant)
+        return own >= BUSY_S and self._is_other_below(own / BUSY_TIMES, tenant)
 
     def is_alone(self, tenant: str) -> bool:
         """Return whether no other tenant has had a request in the last `PRESENT_S` seconds."""
-        return self._least_load_beside(tenant) == math.inf
+        return not self._is_other_below(math.inf, tenant)
 
-    def _least_load_beside(self, tenant: str) -> float:
-        """
-        Return the smallest load among the other present tenants; infinity if there are none. It may be 0.25 s old.
-        """
-        now = self._clock()
-        if now >= self._lightest_until:
-            for name, (_, at) in list(self._loads.items()):
-                if at < now - PRESENT_S:
-                    self._loads.pop(name, None)
-            self._lightest = heapq.nsmallest(2, [(self.of(name), name) for name in list(self._loads)])
-            self._lightest_until = now + _LOOKED_AT_EVERY_S
-        return next((load for load, name in self._lightest if name != tenant), math.inf)
+    def _is_other_below(self, most_s: float, tenant: str) -> bool:
+        """Return whether the load of any other present tenant is at most `most_s`."""
+        with self._lock:
+            self._forget_absent()
+            # This ends soon: few tenants can use more than `BUSY_S / BUSY_TIMES`, since the processors are shared.
+            return any(name != tenant and self.of(name) <= most_s for name in self._loads)
+
+    def _forget_absent(self) -> None:
+        absent_from = self._clock() - PRESENT_S
+        while self._loads:
+            longest = next(iter(self._loads))
+            if self._loads[longest][1] >= absent_from:
+                return
+            del self._loads[longest]
 
 
 def _ignore(tenant: str, seconds: float) -> None:
