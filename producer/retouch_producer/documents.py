@@ -16,6 +16,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobRecord
 from retouch.store.stats import Stats
+from retouch.store.worker_presence import Worker
 
 Document = dict[str, Any]
 
@@ -157,6 +158,11 @@ def audit_document(line: AuditLine) -> Document:
 def lane_document(numbers: LaneNumbers) -> Document:
     """Return the numbers of a lane as a JSON object; `waiting_by_group` counts the waiting jobs of each tenant."""
     return asdict(numbers)
+
+
+def worker_document(worker: Worker) -> Document:
+    """Return a worker process as a JSON object; `lanes` is empty if its version is unknown."""
+    return {**asdict(worker), "lanes": list(worker.lanes), "accounts": list(worker.accounts)}
 
 
 def account_document(numbers: AccountNumbers) -> Document:

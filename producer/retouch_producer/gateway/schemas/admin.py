@@ -111,16 +111,34 @@ class Usage(Schema):
     next_cursor: str | None
 
 
+class Worker(Schema):
+    """
+    A worker process that runs. It is gone after `counts_for_s` seconds without a further heartbeat.
+
+    `threads` are its threads for deliveries. `accounts` is empty if there is only one account. A worker of a release
+    that announced neither has the version `unknown` and no `lanes`.
+    """
+
+    name: str
+    version: str
+    lanes: list[Literal["edits", "deliveries"]]
+    threads: int
+    accounts: list[str]
+    counts_for_s: float
+
+
 class Status(Schema):
     """
-    The numbers of both lanes, the number of jobs that ever ended in each state, and up to 20 failing receivers.
+    The numbers of both lanes, the number of jobs that ever ended in each state, up to 200 workers, and up to 20 failing
+    receivers.
 
     The receiver that has failed for longest is the first. A key of role producer gets only the numbers of its own
-    tenant.
+    tenant, and no workers.
     """
 
     edits: LaneNumbers
     deliveries: LaneNumbers
     ended: dict[str, int]
+    workers: list[Worker]
     receivers_failing: int
     failing_receivers: list[FailingReceiver]
