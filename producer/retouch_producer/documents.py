@@ -13,6 +13,7 @@ from retouch.store.bulk import BulkRun
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
+from retouch.store.receiver_health import ReceiverHealth
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobRecord
 from retouch.store.stats import Stats
@@ -120,6 +121,22 @@ def failure_document(failing: FailingReceiver) -> Document:
     """Return the failures of a receiver as a JSON object."""
     instants = {name: _instant(getattr(failing, name)) for name in ("since", "last_at", "next_at", "shut_until")}
     return {**asdict(failing), "reason": failing.reason, **instants}
+
+
+def health_document(health: ReceiverHealth) -> Document:
+    """Return the health of a receiver as a JSON object: its sums, and `latest` with each delivery, oldest first."""
+    latest = [{**asdict(point), "created_at": _instant(point.created_at)} for point in health.points]
+    return {
+        "deliveries": len(health.points),
+        "delivered": health.count("delivered", "retried"),
+        "delivered_after_failures": health.count("retried"),
+        "waiting": health.count("waiting"),
+        "dead": health.count("dead"),
+        "median_latency_s": health.median_latency_s,
+        "since": _instant(health.since),
+        "is_partial": health.is_partial,
+        "latest": latest,
+    }
 
 
 def bulk_document(run: BulkRun) -> Document:
