@@ -13,9 +13,11 @@ from retouch.store.bulk import BulkRun
 from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver
 from retouch.store.lanes import LaneNumbers
+from retouch.store.receiver_health import ReceiverHealth
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobRecord
 from retouch.store.stats import Stats
+from retouch.store.worker_presence import Worker
 
 Document = dict[str, Any]
 
@@ -121,6 +123,22 @@ def failure_document(failing: FailingReceiver) -> Document:
     return {**asdict(failing), "reason": failing.reason, **instants}
 
 
+def health_document(health: ReceiverHealth) -> Document:
+    """Return the health of a receiver as a JSON object: its sums, and `latest` with each delivery, oldest first."""
+    latest = [{**asdict(point), "created_at": _instant(point.created_at)} for point in health.points]
+    return {
+        "deliveries": len(health.points),
+        "delivered": health.count("delivered", "retried"),
+        "delivered_after_failures": health.count("retried"),
+        "waiting": health.count("waiting"),
+        "dead": health.count("dead"),
+        "median_latency_s": health.median_latency_s,
+        "since": _instant(health.since),
+        "is_partial": health.is_partial,
+        "latest": latest,
+    }
+
+
 def bulk_document(run: BulkRun) -> Document:
     """Return a bulk run as a JSON object."""
     return {
@@ -157,6 +175,11 @@ def audit_document(line: AuditLine) -> Document:
 def lane_document(numbers: LaneNumbers) -> Document:
     """Return the numbers of a lane as a JSON object; `waiting_by_group` counts the waiting jobs of each tenant."""
     return asdict(numbers)
+
+
+def worker_document(worker: Worker) -> Document:
+    """Return a worker process as a JSON object; `lanes` is empty if its version is unknown."""
+    return {**asdict(worker), "lanes": list(worker.lanes), "accounts": list(worker.accounts)}
 
 
 def account_document(numbers: AccountNumbers) -> Document:

@@ -23,7 +23,7 @@ a tenant's webhooks to one host, or its callbacks to one Celery task.
 | `rt:deliveries:admitted:{target}` | sorted set | empties itself | its deliveries in the backlog or with a slot |
 | `rt:deliveries:waiting:{target}` | sorted set | empties itself | its deliveries that wait for admission |
 | `rt:deliveries:waiting_by_tenant` | hash | empties itself | how many deliveries of each tenant wait for admission |
-| `rt:deliveries:workers` | sorted set | empties itself | each worker with its threads; score = until when it counts |
+| `rt:deliveries:workers` | sorted set | empties itself | each worker: lanes, version, threads; score = until when |
 | `rt:L:gate` | hash | permanent | limit, ceiling, group_limit, rate, tokens, paused, clock … |
 | `rt:edits:gate:{account}` | hash | permanent; 90 days once gone | the same for an account of a file; tier, price … |
 | `rt:accounts` | set | as their gates | the accounts that accounts files named |

@@ -156,8 +156,8 @@ class Lanes(SharedLanes):
         """
         Renew leases (lane, item, fence) in one call; return the items whose lease is lost.
 
-        `worker` names the process and has no space; `threads` is how many deliveries the process can send at once. The
-        slots of lane `deliveries` are the threads of all workers that had a heartbeat within `lease_s`. `accounts` are
+        `worker` is the `announcement` of the process; `threads` is how many deliveries it can send at once. The slots
+        of lane `deliveries` are the threads of all workers that had a heartbeat within `lease_s`. `accounts` are
         the accounts that the process serves. If there are several, an account that no worker has named within `lease_s`
         gets no jobs. `process` is the name under which this process counts among the workers of its accounts.
         """
@@ -165,7 +165,10 @@ class Lanes(SharedLanes):
         return self._heartbeat(args=[lease_s, worker, threads, " ".join(accounts), process, *values])
 
     def leave(self, worker: str, threads: int) -> None:
-        """Remove the threads of a worker that stops; the next heartbeat of another worker lowers the lane's limit."""
+        """
+        Remove the entry of a worker that stops, named as in its heartbeat; the next heartbeat of another worker lowers
+        the lane's limit.
+        """
         self._client.zrem(keys.lane("deliveries", "workers"), f"{worker} {threads}")
 
     def rescue(self, tick_s: float, lease_s: float, retention_s: float) -> tuple[float, list[Message]]:

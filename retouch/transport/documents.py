@@ -17,6 +17,7 @@ from retouch.store.lanes import LaneNumbers
 from retouch.store.receivers import Receiver
 from retouch.store.records import Charge, JobError, JobRecord, JobSpec, PolicyChoices
 from retouch.store.stats import Cost, LatencySummary, Stats, StatsRow
+from retouch.store.worker_presence import Worker
 
 
 def job_from(document: Document) -> JobRecord:
@@ -159,6 +160,12 @@ def failing_from(document: Document) -> FailingReceiver:
 def lane_from(document: Document) -> LaneNumbers:
     """Return the numbers of a lane that a document describes."""
     return LaneNumbers(**{name: document[name] for name in LaneNumbers.__dataclass_fields__})
+
+
+def worker_from(document: Document) -> Worker:
+    """Return the worker process that a document describes."""
+    known = {name: document[name] for name in ("name", "threads", "counts_for_s", "version")}
+    return Worker(**known, lanes=tuple(document["lanes"]), accounts=tuple(document["accounts"]))
 
 
 def stats_from(document: Document) -> Stats:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import date
 
 from retouch.admission import Admission, enqueue_error
@@ -30,6 +30,7 @@ from retouch.store.ledger import By, UsageRow
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord
 from retouch.store.stats import Stats
+from retouch.store.worker_presence import Worker
 from retouch.tracing import open_tracing
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.documents import (
@@ -42,13 +43,14 @@ from retouch.transport.documents import (
     raw_answer_of,
     receiver_from,
     stats_from,
+    worker_from,
 )
 from retouch.transport.feed_listener import Listener
+from retouch.transport.gateway_batches import batches_of
 from retouch.transport.gateway_bulk import GatewayBulk
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, result_of
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
 
-_BATCH_MOST, _BATCH_BYTES_MOST = 1_000, 3_000_000  # the gateway takes 4 MB; here characters are counted, for speed
 _PAGE = 100
 _NEWS_EVERY_S = 0.1  # between two reads of the feed; while there is no event, the gateway itself delays its answer
 _WAIT = {"Prefer": "wait=1"}  # short, since closing a client waits for it
@@ -97,7 +99,7 @@ class GatewayTransport:
         await self._check(edits, common)
         results: list[EnqueueResult] = []
         # An item without an idempotency key gets one from us, so that a call may be repeated after a lost answer.
-        for start, batch in _batches([_wire_item(edit_and_own, common) for edit_and_own in edits]):
+        for start, batch in batches_of([_wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
             for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
                 results.append(result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
@@ -264,6 +266,10 @@ class GatewayTransport:
         document = await self._get("/v1/status")
         return int(document["receivers_failing"]), [failing_from(one) for one in document["failing_receivers"][:most]]
 
+    async def workers(self) -> list[Worker]:
+        """Return the workers that have announced themselves; none to a key of role `producer`, or of an old gateway."""
+        return [worker_from(one) for one in (await self._get("/v1/status")).get("workers", [])]
+
     async def usage(self, tenant: str | None, since: date | None, by: By) -> list[UsageRow]:
         """Return the calls of one tenant, or of all that the API key may read, summed up by tenant, day or tag."""
         rows, cursor = list[UsageRow](), None
@@ -333,16 +339,3 @@ def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
         options.pop("tenant", None)
     key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
     return {**edit.fields(), **options, "idempotency_key": key}
-
-
-def _batches(items: Sequence[JsonObject]) -> Iterator[tuple[int, list[JsonObject]]]:
-    """Yield batches of items that fit into one HTTP call, each with the position of its first item."""
-    start, size = 0, 0
-    for place, item in enumerate(items):
-        weight = len(repr(item))  # close to the length of its JSON, and quicker to find
-        if place - start == _BATCH_MOST or (size + weight > _BATCH_BYTES_MOST and place > start):
-            yield start, list(items[start:place])
-            start, size = place, 0
-        size += weight
-    if items:
-        yield start, list(items[start:])

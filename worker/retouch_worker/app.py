@@ -14,6 +14,7 @@ from celery import bootsteps, signals
 from retouch.broker import make_app
 from retouch.errors import SettingsError
 from retouch.settings import Settings
+from retouch.store.lanes import LANES
 from retouch_worker import broker_guard
 from retouch_worker.consumer import BatchingConsumer
 from retouch_worker.logs import configure, log
@@ -36,6 +37,7 @@ class PulseStep(bootsteps.StartStopStep):
     def __init__(self, worker: Any, **_: object) -> None:
         process.connections = worker.concurrency + 8
         lanes = set(app.amqp.queues.consume_from)
+        process.lanes = tuple(lane for lane in LANES if lane in lanes)
         process.threads_for_deliveries = threads_for_deliveries(worker.concurrency, lanes)
         self.takes_edits = "edits" in lanes
         if self.takes_edits:

@@ -59,6 +59,7 @@ class WorkerProcess:
         self.settings = settings
         self.connections = 400
         self.threads_for_deliveries = 0
+        self.lanes: tuple[str, ...] = ()
         self._queues: EditQueues | None = None
         self._opened: tuple[tuple[Account, ...], tuple[str, ...]] | None = None
         self._draining = False
@@ -90,6 +91,7 @@ class WorkerProcess:
             self.settings,
             retention.sweep,
             self.threads_for_deliveries,
+            self.lanes,
             self._look,
             lambda: self._served,
         )

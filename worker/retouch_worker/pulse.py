@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from typing import Protocol
 
 import redis
@@ -23,6 +24,7 @@ from retouch.publisher import Publisher
 from retouch.settings import Settings
 from retouch.store.lanes import Lanes
 from retouch.store.redis_retry import trouble
+from retouch.store.worker_presence import announcement
 from retouch_worker.logs import log
 
 TICK_S = 1.0
@@ -59,17 +61,20 @@ class Pulse:
         settings: Settings,
         sweep: Callable[[], bool] = lambda: False,
         threads_for_deliveries: int = 0,
+        works_on: Collection[str] = (),
         look: Callable[[], None] = lambda: None,
         served: Callable[[], Collection[str]] = tuple,
     ) -> None:
         """
-        Make the threads without starting them. `served` returns the ids of the accounts that this process serves.
+        Make the threads without starting them. `works_on` are the lanes of this process; it announces itself only if
+        there are any. `served` returns the ids of the accounts that it serves.
 
         The attribute `worker` is the name of this process: its host and process id.
         """
         self._lanes, self._publisher, self._settings, self._sweep = lanes, publisher, settings, sweep
         self._look, self._served = look, served
         self.worker, self._threads_for_deliveries = f"{socket.gethostname()}:{os.getpid()}", threads_for_deliveries
+        self._announcement = announcement(self.worker, works_on, version("retouch")) if works_on else ""
         self._leases: set[tuple[str, str, int]] = set()
         self._lock = threading.Lock()
         self._draining = self._behind = False
@@ -93,8 +98,8 @@ class Pulse:
     def drain(self) -> None:
         """Stop rescuing, and go on renewing leases. Rescued work could be sent to this process, which is stopping."""
         self._draining = True
-        with suppress(redis.RedisError):  # if Redis is away, the record of this process' threads expires by itself
-            self._lanes.leave(self.worker, self._threads_for_deliveries)
+        with suppress(redis.RedisError):  # if Redis is away, the entry of this process expires by itself
+            self._lanes.leave(self._announcement, self._threads_for_deliveries)
 
     @property
     def held(self) -> int:
@@ -139,7 +144,7 @@ class Pulse:
     def _renew(self) -> float:
         with self._lock:
             leases = list(self._leases)
-        worker = self.worker if self._threads_for_deliveries and not self._draining else ""
+        worker = "" if self._draining else self._announcement
         self._behind = bool(leases)
         accounts = () if self._draining else self._served()
         if leases or worker or accounts:

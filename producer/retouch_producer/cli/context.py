@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from typing import TYPE_CHECKING
 
 from retouch.client import EditQueue
 from retouch.connections import Connections
@@ -21,6 +22,7 @@ from retouch.store.ledger import By, UsageRow
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
 from retouch.store.stats import Stats
+from retouch.store.worker_presence import Worker, worker_presence
 from retouch.sync_async import run_sync
 from retouch.transport.factory import open_transport
 from retouch.transport.interface import BlockingTransport, OnlyOverRedis
@@ -28,6 +30,9 @@ from retouch_producer.cli.errors import NoStore, UsageError
 from retouch_producer.cli.input_image import InputImage
 from retouch_producer.documents import Document, job_document
 from retouch_producer.findings.job_wait import wait_of
+
+if TYPE_CHECKING:
+    from retouch.transport.gateway_transport import GatewayTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +113,27 @@ class CommandContext:
 
     def wait_of(self, record: JobRecord) -> Document | None:
         """Return why a job waits, as a JSON object; None if it is over."""
-        if self.settings.gateway_url:
-            # Imported here: a command over Redis needs no HTTP.
-            from retouch.transport.gateway_transport import GatewayTransport
-
-            assert isinstance(self.transport, GatewayTransport)
-            return run_sync(self.transport.wait(record.id))
+        if gateway := self._gateway:
+            return run_sync(gateway.wait(record.id))
         found = wait_of(record, self.connections)
         return found.document if found else None
+
+    @property
+    def _gateway(self) -> GatewayTransport | None:
+        """The transport if it reaches a gateway, for calls that a client of Redis makes to the stores themselves."""
+        if not self.settings.gateway_url:
+            return None
+        # Imported here: a command over Redis needs no HTTP.
+        from retouch.transport.gateway_transport import GatewayTransport
+
+        assert isinstance(self.transport, GatewayTransport)
+        return self.transport
+
+    def workers(self) -> Sequence[Worker]:
+        """Return the workers that have announced themselves."""
+        if gateway := self._gateway:
+            return run_sync(gateway.workers())
+        return worker_presence(self.connections.client).workers
 
     def ended(self) -> dict[str, int]:
         """Return how many jobs have ever ended, by state."""

@@ -278,3 +278,11 @@ def test_a_receiver_that_fails_is_named(stores: Connections) -> None:
     (listed,) = typed("receivers", "list", "--json").json
     assert listed["failing"] == status["failing_receivers"][0]
     assert "timeout, 1 failures" in typed("receivers", "list").out
+    shown = typed("receivers", "show", receiver.id)
+    assert shown.code == 0, shown.err
+    assert "Of the last 1: 0 delivered, 1 waiting, 0 dead; since 2" in shown.out
+    assert shown.out.endswith("X dead):\nw\n")
+    document = typed("receivers", "show", receiver.id, "--json").json
+    assert (document["failing"], document["health"]["waiting"]) == (listed["failing"], 1)
+    assert "secret" not in document
+    assert typed("receivers", "show", "rc_nowhere").code == 2

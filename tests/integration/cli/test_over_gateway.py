@@ -17,6 +17,7 @@ from retouch.store import keys
 from retouch.store.audit import Actor, AuditLog
 from retouch.store.lanes import Lanes
 from retouch.store.tenants import TenantStore
+from retouch.store.worker_presence import announcement
 from retouch_ops.demo import PHOTO
 from retouch_ops.simulator.process import Simulator
 from retouch_producer.cli.context import open_context
@@ -130,6 +131,28 @@ def test_a_job_is_watched_and_shown(key: str, simulator: Simulator, module_worke
     assert [(row["key"], row["useful"]) for row in typed("usage", "--json").json] == [("acme", 1)]
     status = typed("status", "--json").json
     assert (status["edits"]["held"], status["ended"]) == (0, {"succeeded": 1})
+    assert status["workers"] == []
+
+
+def test_workers_are_listed_for_role_ops(
+    gateway_url: str, worker_environment: dict[str, str], client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`retouch status` over a gateway lists the same workers as over Redis, with a key of role ops."""
+    Lanes(client).heartbeat(60.0, [], announcement("host:1", ["edits", "deliveries"], "2.1.0"), 4)
+    monkeypatch.setenv("RETOUCH_REDIS_URL", worker_environment["RETOUCH_REDIS_URL"])
+    over_redis = typed("status").out
+    monkeypatch.setenv("RETOUCH_GATEWAY_URL", gateway_url)
+    monkeypatch.setenv("RETOUCH_API_KEY", TenantStore(client).create_key("staff", "ops", "test")[1])
+    line = "worker: host:1, version 2.1.0; lanes edits, deliveries; 4 threads for deliveries"
+    assert line in typed("status").out
+    (listed,) = typed("status", "--json").json["workers"]
+    assert (listed["name"], listed["version"], listed["lanes"], listed["threads"]) == (
+        "host:1",
+        "2.1.0",
+        ["edits", "deliveries"],
+        4,
+    )
+    assert line in over_redis
 
 
 def test_all_events_are_watched(key: str, client: Any, simulator: Simulator) -> None:

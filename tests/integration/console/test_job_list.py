@@ -11,6 +11,7 @@ import pytest
 from retouch.outcomes import Fail
 from retouch.store.accounts import AccountStore
 from retouch.store.queue_position import Binding
+from retouch.store.worker_presence import announcement
 from retouch_producer.findings import job_wait
 from tests.command_line import typed
 from tests.gateway_process import Callers
@@ -18,6 +19,7 @@ from tests.integration.conftest import ParsedEdit
 from tests.integration.console.conftest import People, words_of
 from tests.integration.console.test_pages import failed_job
 from tests.lane_kit import LEASE_S, LaneKit, account
+from tests.process_watch import eventually
 
 
 def test_the_list_counts_and_suggests(people: People, callers: Callers, edit_body: ParsedEdit, kit: LaneKit) -> None:
@@ -51,13 +53,27 @@ def test_what_each_worker_does(people: People, kit: LaneKit) -> None:
     """
     job = kit.new()
     kit.enqueue(job)
-    kit.lanes.heartbeat(60.0, [], "host:7", 4, (), "host:7")
+    kit.lanes.heartbeat(60.0, [], announcement("host:7", ["edits", "deliveries"], "2.1.0"), 4, (), "host:7")
     claim = kit.jobs.claim(job.id, LEASE_S, (), "host:7")
     assert claim is not None
-    assert "host:7 1 4" in words_of(people("acme").text("/console/workers"))
-    assert "host:7 0 4" in words_of(people("globex").text("/console/workers"))
+    assert "host:7 edits, deliveries 2.1.0 1 4" in words_of(people("acme").text("/console/workers"))
+    assert "host:7 edits, deliveries 2.1.0 0 4" in words_of(people("globex").text("/console/workers"))
     assert "worker host:7" in words_of(people("acme").text(f"/console/jobs/{job.id}"))
     kit.jobs.settle(claim, Fail("spam_filter", "no", retryable=False))
+
+
+def test_workers_of_two_versions(people: People, kit: LaneKit) -> None:
+    """If workers have different versions, the page of workers says so to all, and the overview to role ops."""
+    kit.lanes.heartbeat(60.0, [], announcement("host:1", ["edits"], "2.1.0"), 0)
+    ops = people("staff", "ops")
+    assert "ifferent versions" not in ops.text("/console/workers")
+    kit.lanes.heartbeat(60.0, [], "host:2", 4)
+    words = "Different versions run: 2.1.0 (host:1); unknown (host:2)."
+    for page in (ops.text("/console/workers"), people("acme").text("/console/workers")):
+        assert words in words_of(page)
+    assert eventually(lambda: words in words_of(ops.text("/console")))  # what it shows is kept for a second
+    assert "host:2 lanes unknown unknown 0 4" in words_of(ops.text("/console/workers"))
+    assert "ifferent versions" not in people("globex").text("/console")
 
 
 def test_every_limit_has_its_words() -> None:

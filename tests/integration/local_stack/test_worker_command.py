@@ -7,7 +7,9 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +59,21 @@ def test_a_killed_worker_is_replaced(workers: Spoken, environment: dict[str, str
     seen = retouch("doctor", "--only", "workers", environment=environment)
     assert "nobody serves lane deliveries" in seen.stdout
     assert re.search(r"lane edits is served by w-1@\S+, w-2@", seen.stdout)
+
+
+def test_each_process_announces_itself(workers: Spoken, environment: dict[str, str]) -> None:
+    """`retouch status` lists each process with its lanes and version, also without threads for deliveries."""
+    pids = children(workers.process.pid)
+    assert eventually(
+        lambda: {worker["name"].rpartition(":")[2] for worker in running(environment)} >= set(map(str, pids))
+    )
+    for worker in running(environment):
+        assert (worker["version"], worker["lanes"], worker["threads"]) == (version("retouch"), ["edits"], 0)
+
+
+def running(environment: dict[str, str]) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads(retouch("status", "--json", environment=environment).stdout)["workers"]
+    return listed
 
 
 def test_one_signal_stops_all(workers: Spoken) -> None:

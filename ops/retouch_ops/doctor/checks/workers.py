@@ -1,22 +1,26 @@
-"""Checks that workers answer through the broker, and that each lane is served."""
+"""Checks that workers answer through the broker, that each lane is served, and that all have the same version."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import redis
+
 from retouch.broker import make_app
 from retouch.publisher import lane_of
 from retouch.settings import Settings
+from retouch.store.redis_client import connect
+from retouch.store.worker_presence import worker_presence
 from retouch_ops.worker_command import LANES
 from retouch_producer.findings import Finding, bad, good
+from retouch_producer.findings.workers import CHECK, version_findings
 
 TIMEOUT_S = 2.0
-CHECK = "workers"
 
 
 def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Finding]:
     """
-    Return a finding for each lane, which names the workers that serve the lane.
+    Return a finding for each lane, which names the workers that serve the lane, and one if their versions differ.
 
     If `expected` has names of workers (`edits-1@host`), return a finding for each name instead. Then the check ends
     when all these workers have answered, or after 2 s.
@@ -33,7 +37,18 @@ def check_workers(settings: Settings, expected: Sequence[str] = ()) -> list[Find
         return [bad(CHECK, f"the broker does not answer ({type(error).__name__})", why, do)]
     if expected:
         return [_present(name, answers) for name in expected]
-    return [_lane(lane, answers) for lane in LANES]
+    return [*(_lane(lane, answers) for lane in LANES), *_versions(settings)]
+
+
+def _versions(settings: Settings) -> list[Finding]:
+    """Return what heartbeats in the store say; nothing if Redis does not answer, as the check of Redis reports that."""
+    client = connect(settings)
+    try:
+        return version_findings(worker_presence(client))
+    except (redis.RedisError, OSError):
+        return []
+    finally:
+        client.close()
 
 
 def _present(name: str, answers: dict[str, list[dict[str, str]]]) -> Finding:

@@ -6,7 +6,7 @@ from retouch_producer.cli.options import Json, Lane
 
 
 def status(json: Json = False) -> None:
-    """Show the numbers of both lanes (waiting, in flight, limit, dead letters) and the failing receivers."""
+    """Show the numbers of both lanes (waiting, in flight, limit, dead letters), the workers, and failing receivers."""
     from retouch_producer.cli.lanes.run import show_status
 
     show_status(as_json=json)

@@ -9,7 +9,7 @@ import typer
 from retouch_producer.cli.options import Json, Limit
 
 app = typer.Typer(
-    help="Receivers of webhooks: add, list, test, rotate, disable, enable, remove.",
+    help="Receivers of webhooks: add, list, show, test, rotate, disable, enable, remove.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -43,6 +43,14 @@ def list_receivers(
     from retouch_producer.cli.receivers import run as receiver_run
 
     receiver_run.list_receivers(tenant or "", limit, show_secret=show_secret, as_json=json)
+
+
+@app.command()
+def show(receiver_id: Id, json: Json = False) -> None:
+    """Show one receiver, why it fails, and how it took its latest deliveries."""
+    from retouch_producer.cli.receivers import run as receiver_run
+
+    receiver_run.show(receiver_id, as_json=json)
 
 
 @app.command("test")

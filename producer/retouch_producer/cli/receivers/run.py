@@ -9,15 +9,18 @@ from itertools import islice
 from retouch.batches import batched
 from retouch.errors import InvalidEdit
 from retouch.store.failing_receivers import FailingReceiver, failures_of
+from retouch.store.receiver_health import Outcome, receiver_health
 from retouch.store.receivers import Receiver
 from retouch_producer.cli.context import CommandContext, open_context
 from retouch_producer.cli.edit_request import options_of, terms_of
 from retouch_producer.cli.errors import UsageError
 from retouch_producer.cli.lanes.run import failure_text
 from retouch_producer.cli.render import ago, print_table
-from retouch_producer.documents import Document, failure_document, receiver_document
+from retouch_producer.documents import Document, failure_document, health_document, receiver_document
+from retouch_producer.findings.receiver_health import health_text
 
-_BATCH = 500
+_BATCH, _SIGNS_A_LINE = 500, 100
+_SIGNS: dict[Outcome, str] = {"delivered": ".", "retried": "r", "waiting": "w", "dead": "X"}
 
 
 def add(url: str, tenant: str, events: list[str], *, as_json: bool) -> None:
@@ -49,6 +52,24 @@ def list_receivers(tenant: str, limit: int, *, show_secret: bool, as_json: bool)
         return
     head = ("ID", "TENANT", "STATE", "HEARS OF", "URL", "FAILING", *(["SECRET"] if show_secret else []))
     print_table(head, [_row(one, failing.get(one.id), show_secret) for one in found], "no receiver")
+
+
+def show(identity: str, *, as_json: bool) -> None:
+    """Print a receiver, its failures, and its health: a sentence, and one character for each of its deliveries."""
+    with open_context() as context:
+        receiver = _known(context, identity)
+        failing = failures_of(context.connections.client, [receiver.id]).get(receiver.id)
+        health = receiver_health(context.connections.deliveries, receiver)
+    if as_json:
+        print(json.dumps({**_document(receiver, failing, False), "health": health_document(health)}, indent=2))
+        return
+    _, tenant, state, hears, url, trouble = _row(receiver, failing, False)
+    lines = {"tenant": tenant, "state": state, "hears of": hears, "url": url, "failing": trouble}
+    print(receiver.id, *(f"{name:<8}  {value}" for name, value in lines.items()), health_text(health), sep="\n")
+    if health.points:
+        print("oldest to newest (. delivered, r after failed attempts, w waiting, X dead):")
+        for line in batched(health.points, _SIGNS_A_LINE):
+            print("".join(_SIGNS[point.outcome] for point in line))
 
 
 def _document(receiver: Receiver, failing: FailingReceiver | None, show_secret: bool) -> Document:

@@ -19,6 +19,7 @@ from retouch.store.redis_client import clear_errors
 from retouch.store.worker_presence import WorkerPresence, worker_presence
 from retouch_producer.findings import Finding
 from retouch_producer.findings.lanes import lane_findings
+from retouch_producer.findings.workers import version_findings
 from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.money import Spent, amount_at_most, spent_today
 from retouch_producer.gateway.console.plots import RANGES, Plots, RangeName, read_plots
@@ -100,6 +101,8 @@ def switch_lane(
 def _read(dependencies: Dependencies, visitor: Visitor) -> Overview:
     tenants = [visitor.tenant] if visitor.tenant else dependencies.connections.jobs.tenants()
     query = JobQuery((visitor.tenant,) if visitor.tenant else (), states=("succeeded",))
+    workers = worker_presence(dependencies.client)
+    of_workers = [] if visitor.tenant else version_findings(workers)
     spent, price = spent_today(dependencies.client, tenants), dependencies.settings.price_per_call
     return Overview(
         lanes={lane: _numbers(dependencies, lane, visitor.tenant) for lane in LANES},
@@ -108,8 +111,8 @@ def _read(dependencies: Dependencies, visitor: Visitor) -> Overview:
         latest=JobSearch(dependencies.connections.jobs).page(query, LATEST_MOST).records,
         spent=spent,
         amount=amount_at_most(dependencies.client, tenants, spent, price),
-        findings=lane_findings(dependencies.client, visitor.tenant),
-        workers=worker_presence(dependencies.client),
+        findings=[*lane_findings(dependencies.client, visitor.tenant), *of_workers],
+        workers=workers,
     )
 
 

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request, Response
 
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers, failures_of
+from retouch.store.receiver_health import HealthPoint, receiver_health
 from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
+from retouch_producer.findings.receiver_health import health_text, latency_text
 from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.deliveries import DeliveryFilters, find_deliveries
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
+from retouch_producer.gateway.console.wording import instant
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.parameters import PageCursor
 from retouch_producer.gateway.routes import receivers as api
 
 ROWS, FAILING_MOST, LATEST_MOST = 50, 20, 10
+LATENCY_STEPS_S = (0.1, 0.3, 1.0, 3.0)
 
 router = console_router()
 
@@ -60,7 +65,7 @@ def show_receivers(request: Request, visitor: SignedIn, dependencies: Injected, 
 
 @router.get("/receivers/{receiver_id}")
 def show_receiver(request: Request, receiver_id: str, visitor: SignedIn, dependencies: Injected) -> Response:
-    """Show one receiver: its events, how it fails, and its latest deliveries."""
+    """Show one receiver: its events, how it fails, its health over time, and its latest deliveries."""
     return _page(request, api.known(dependencies, receiver_id, visitor.key), visitor, dependencies)
 
 
@@ -117,8 +122,34 @@ def _page(
 ) -> Response:
     with clear_errors():
         row = ReceiverRow(receiver, failures_of(dependencies.client, [receiver.id]).get(receiver.id))
+        health = receiver_health(dependencies.connections.deliveries, receiver)
     filters = DeliveryFilters(receiver=receiver.id, tenant=receiver.tenant)
     latest, _ = find_deliveries(dependencies, visitor, filters, LATEST_MOST)
     return page(
-        request, "receiver.html", visitor, row=row, latest=latest, filters=filters, answer=answer, secret=secret
+        request,
+        "receiver.html",
+        visitor,
+        row=row,
+        health=health,
+        health_text=health_text(health),
+        beats=[_beat(point) for point in health.points],
+        latest=latest,
+        filters=filters,
+        answer=answer,
+        secret=secret,
     )
+
+
+def _beat(point: HealthPoint) -> tuple[str, str]:
+    """Return the class of a delivery's column, whose height is its latency, and the words beside the pointer."""
+    latency_s = point.latency_s
+    height = f" lag-{bisect_left(LATENCY_STEPS_S, latency_s)}" if latency_s is not None else ""
+    is_retried = point.outcome == "retried"
+    words: list[str] = ["delivered" if is_retried else point.outcome]
+    if point.failed:
+        words.append(f"{point.failed} failed{' before' if is_retried else ''}")
+    if latency_s is not None:
+        words.append(latency_text(latency_s))
+    if point.created_at:
+        words.append(f"{instant(point.created_at)} UTC")
+    return f"beat {point.outcome}{height}", ", ".join(words)

@@ -1,4 +1,4 @@
-"""The page of workers: the last sweep, each process, and the slots. Flower shows the tasks of workers."""
+"""The page of workers: the last sweep, each process with its version, and the slots. Flower shows their tasks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from retouch.store.job_search import JobSearch
 from retouch.store.lanes import LANES
 from retouch.store.redis_client import clear_errors
 from retouch.store.worker_presence import worker_presence
+from retouch_producer.findings.workers import version_findings
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router
 from retouch_producer.gateway.console.visitors import SignedIn
@@ -24,7 +25,7 @@ router = console_router()
 @router.get("/workers")
 def show_workers(request: Request, visitor: SignedIn, dependencies: Injected) -> Response:
     """
-    Show the last sweep, the workers with their threads, accounts and edits in flight, and the slots of both lanes.
+    Show the last sweep, the slots of both lanes, and each worker: version, lanes, accounts, threads, edits in flight.
 
     Edits in flight are those that the visitor may see.
     """
@@ -40,6 +41,7 @@ def show_workers(request: Request, visitor: SignedIn, dependencies: Injected) ->
         "workers.html",
         visitor,
         presence=presence,
+        mixed=version_findings(presence),
         in_flight=Counter(record.worker for record in records),
         lanes=lanes,
         flower=flower,

@@ -20,7 +20,8 @@ from retouch.store.job_search import ended_jobs
 from retouch.store.lanes import LANES
 from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
-from retouch_producer.documents import failure_document, lane_document
+from retouch.store.worker_presence import worker_presence
+from retouch_producer.documents import failure_document, lane_document, worker_document
 from retouch_producer.gateway.dependencies import Injected
 from retouch_producer.gateway.http.auth import Caller, scope
 from retouch_producer.gateway.http.errors import problem_responses
@@ -87,25 +88,28 @@ def read_usage(
 )
 def read_status(key: Caller, dependencies: Injected) -> JSONResponse:
     """
-    Return the numbers of both lanes, how many jobs ended, and which receivers fail.
+    Return the numbers of both lanes, how many jobs ended, which workers run, and which receivers fail.
 
     A key of role producer gets the numbers of its own tenant. They count jobs in the backlog, in flight, or waiting for
     their next attempt, and jobs on record that ended. The limit, the pause and the breaker are always those of the
-    whole lane.
+    whole lane. `workers` is empty for a key of role producer.
     """
     with clear_errors():
         if sees_all(key.role):
             lanes = {lane: dependencies.connections.lanes.numbers(lane) for lane in LANES}
             ended = dependencies.connections.jobs.counts()
+            workers = [worker_document(one) for one in worker_presence(dependencies.client).workers]
         else:
             lanes = {lane: dependencies.connections.lanes.numbers_of(lane, key.tenant) for lane in LANES}
             ended = ended_jobs(dependencies.connections.blocking_client, key.tenant)
             lanes["edits"] = replace(lanes["edits"], dead=ended.get("failed", 0))
+            workers = []
         described = {lane: lane_document(numbers) for lane, numbers in lanes.items()}
         own = "" if sees_all(key.role) else key.tenant
         failing = [failure_document(one) for one in failing_receivers(dependencies.client, own, _FAILING_NAMED)]
         count = count_failing(dependencies.client, own)
-    return JSONResponse({**described, "ended": ended, "receivers_failing": count, "failing_receivers": failing})
+    failures = {"receivers_failing": count, "failing_receivers": failing}
+    return JSONResponse({**described, "ended": ended, "workers": workers, **failures})
 
 
 @router.post("/pause", operation_id="pause", response_model=admin_schemas.Status, responses=_SWITCH)

@@ -14,10 +14,11 @@ from retouch.errors import InvalidEdit
 from retouch.ids import receiver_id
 from retouch.store.failing_receivers import failures_of
 from retouch.store.pagination import IndexCursor
+from retouch.store.receiver_health import receiver_health
 from retouch.store.receivers import Receiver
 from retouch.store.redis_client import clear_errors
 from retouch.store.tenants import ApiKey
-from retouch_producer.documents import Document, failure_document, receiver_document
+from retouch_producer.documents import Document, failure_document, health_document, receiver_document
 from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.http.auth import Caller, may_see, scope
 from retouch_producer.gateway.http.body import SINGLE_MOST, read_json
@@ -130,6 +131,7 @@ def _documents(
             "secret": None,
             **receiver_document(receiver, show_secret=show_secret),
             "failing": failure_document(failing[receiver.id]) if receiver.id in failing else None,
+            "health": None,
         }
         for receiver in receivers
     ]
@@ -137,8 +139,11 @@ def _documents(
 
 @router.get("/{receiver_id}", operation_id="read_receiver", response_model=admin_schemas.Receiver, responses=_READ)
 def read_receiver(receiver_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """Return one receiver, with its failures if it fails."""
-    return JSONResponse(_documents(dependencies, [known(dependencies, receiver_id, key)])[0])
+    """Return one receiver, with its failures if it fails, and its health: how it took its latest deliveries."""
+    receiver = known(dependencies, receiver_id, key)
+    with clear_errors():
+        health = receiver_health(dependencies.connections.deliveries, receiver)
+    return JSONResponse({**_documents(dependencies, [receiver])[0], "health": health_document(health)})
 
 
 @router.delete("/{receiver_id}", operation_id="remove_receiver", status_code=204, responses=_READ)

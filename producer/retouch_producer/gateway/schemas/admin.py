@@ -44,11 +44,44 @@ class FailingReceiver(Schema):
     shut_until: Instant | None
 
 
+class HealthPoint(Schema):
+    """
+    One delivery. `retried` is delivered after `failed` attempts; `latency_s` is how long the last attempt took.
+    """
+
+    id: str
+    created_at: Instant | None
+    outcome: Literal["delivered", "retried", "waiting", "dead"]
+    failed: int
+    latency_s: float | None
+
+
+class ReceiverHealth(Schema):
+    """
+    The latest deliveries to a receiver, at most 200.
+
+    `delivered` includes `delivered_after_failures`. `median_latency_s` is how long the receiver took for what was
+    delivered. `is_partial` is true if older deliveries were not examined, since the tenant has thousands of newer ones.
+    `latest` has each delivery, oldest first.
+    """
+
+    deliveries: int
+    delivered: int
+    delivered_after_failures: int
+    waiting: int
+    dead: int
+    median_latency_s: float | None
+    since: Instant | None
+    is_partial: bool
+    latest: list[HealthPoint]
+
+
 class Receiver(Schema):
     """
     A URL that webhooks are sent to.
 
-    `secret` signs the events for this URL. It is null unless this request made or rotated the secret.
+    `secret` signs the events for this URL. It is null unless this request made or rotated the secret. `health` is null
+    unless one receiver is read.
     """
 
     id: str
@@ -60,6 +93,7 @@ class Receiver(Schema):
     old_secret_until: Instant | None
     secret: str | None = None
     failing: FailingReceiver | None = None
+    health: ReceiverHealth | None = None
 
 
 class ReceiverPage(Schema):
@@ -111,16 +145,34 @@ class Usage(Schema):
     next_cursor: str | None
 
 
+class Worker(Schema):
+    """
+    A worker process that runs. It is gone after `counts_for_s` seconds without a further heartbeat.
+
+    `threads` are its threads for deliveries. `accounts` is empty if there is only one account. A worker of a release
+    that announced neither has the version `unknown` and no `lanes`.
+    """
+
+    name: str
+    version: str
+    lanes: list[Literal["edits", "deliveries"]]
+    threads: int
+    accounts: list[str]
+    counts_for_s: float
+
+
 class Status(Schema):
     """
-    The numbers of both lanes, the number of jobs that ever ended in each state, and up to 20 failing receivers.
+    The numbers of both lanes, the number of jobs that ever ended in each state, up to 200 workers, and up to 20 failing
+    receivers.
 
     The receiver that has failed for longest is the first. A key of role producer gets only the numbers of its own
-    tenant.
+    tenant, and no workers.
     """
 
     edits: LaneNumbers
     deliveries: LaneNumbers
     ended: dict[str, int]
+    workers: list[Worker]
     receivers_failing: int
     failing_receivers: list[FailingReceiver]
