@@ -30,10 +30,11 @@ STARTING_NICENESS, NICENESS = 10, 19
 The second process gets the CPU time that the gateway, Redis and the workers of this machine do not need. While it
 starts it gets some more, since connections may wait for it.
 """
-_START_AGAIN_AFTER_S = 10.0
+_START_AGAIN_AFTER_S, _START_AGAIN_MOST_S = 10.0, 300.0
 _ENDS_WITHIN_S = 4.0
 _SILENT_MOST_S = 3.0  # it reports four times a second
-_KILLED_AFTER_S = 30.0
+_KILLED_AFTER_S, _STARTING_KILLED_AFTER_S = 30.0, 300.0
+_WATCHED_EVERY_S = 1.0
 _LINES_BYTES = 65_536
 
 log = logging.getLogger("retouch.gateway")
@@ -79,7 +80,8 @@ class SecondProcess:
 
     Failure policy: the gateway keeps a connection that cannot be handed over. It keeps all connections on systems other
     than Linux, and while the second process has not reported for three seconds. If the second process has ended, the
-    gateway starts it again, ten seconds after the last start at the earliest.
+    gateway starts it again, ten seconds after the last start at the earliest. If the process ended before it was ready,
+    this pause doubles, up to five minutes.
     """
 
     def __init__(self, load: TenantLoad, answers: Counter[tuple[str, int]]) -> None:
@@ -88,6 +90,7 @@ class SecondProcess:
         self._channel: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
+        self._start_again_after_s = _START_AGAIN_AFTER_S
         self._silent_from = 0.0
         self._waiting = deque[Movable]()
         self._timer: asyncio.TimerHandle | None = None
@@ -111,11 +114,14 @@ class SecondProcess:
 
     def _start(self) -> bool:
         """
-        Start the process, and return True. Return False if that is impossible, or was done less than ten seconds ago.
+        Start the process, and return True. Return False if that is impossible, or if the last start was too recent.
         """
-        if time.monotonic() < self._started_at + _START_AGAIN_AFTER_S or not hasattr(os, "memfd_create"):
+        if time.monotonic() < self._started_at + self._start_again_after_s or not hasattr(os, "memfd_create"):
             return False
+        if self._process is not None:
+            self._process.poll()  # so that no zombie is left
         self._started_at = time.monotonic()
+        self._start_again_after_s = min(2 * self._start_again_after_s, _START_AGAIN_MOST_S)
         try:
             channel = self._run()
         except OSError as fault:
@@ -144,16 +150,18 @@ class SecondProcess:
     def _watch(self) -> None:
         """
         Check once a second that the process runs, and start it if it does not. While it is silent, let the waiting
-        connections stay. After 30 s of silence, kill it.
+        connections stay. After 30 s of silence, kill it. While it starts, wait for five minutes: on a machine whose
+        CPUs are all in use, it starts slowly, and would start as slowly again.
         """
+        self._timer = asyncio.get_running_loop().call_later(_WATCHED_EVERY_S, self._watch)
         if self._channel is None:
             self._start()
         silent_s = time.monotonic() - self._silent_from
         if silent_s >= 0:
             self._let_waiting_stay()
-        if silent_s >= _KILLED_AFTER_S and self._process is not None:
+        killed_after_s = _KILLED_AFTER_S if self._is_ready else _STARTING_KILLED_AFTER_S
+        if silent_s >= killed_after_s and self._process is not None:
             self._process.kill()
-        self._timer = asyncio.get_running_loop().call_later(1.0, self._watch)
 
     def _let_waiting_stay(self) -> None:
         waiting, self._waiting = self._waiting, deque()
@@ -218,7 +226,7 @@ class SecondProcess:
         for route, status, count in report["answers"]:
             self._answers[route, status] += count
         if not self._is_ready:
-            self._is_ready = True
+            self._is_ready, self._start_again_after_s = True, _START_AGAIN_AFTER_S
             if self._process is not None:
                 _lower_priority(self._process.pid, NICENESS)
         self._hand_over_waiting()
@@ -237,9 +245,14 @@ class SecondProcess:
         self._channel, self._is_ready, self._lines = None, False, b""
 
     def let_end(self) -> None:
-        """Ask the process to end. It ends when its open requests have ended, or after three seconds."""
+        """
+        Ask the process to end. It ends when its open requests have ended, or after three seconds. If it is still
+        starting, it has no requests: then kill it.
+        """
         if self._timer is not None:
             self._timer.cancel()
+        if self._channel is not None and not self._is_ready and self._process is not None:
+            self._process.kill()
         self._disconnect()
         self._let_waiting_stay()
         self._started_at = float("inf")
