@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
 import time
 from collections import Counter
@@ -11,21 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from retouch_producer.gateway.busy_tenants import handover
 from retouch_producer.gateway.busy_tenants.handover import SecondProcess
 from retouch_producer.gateway.http.tenant_load import TenantLoad
 from tests.process_watch import alive
-
-REPORTING = """
-import socket, sys, time
-channel = socket.socket(fileno=int(sys.argv[1]))
-while True:
-    channel.sendall(b'{"used": [], "answers": []}\\n')
-    time.sleep(0.1)
-"""
-"""A program that reports as the second process does."""
 
 
 @pytest.fixture
@@ -119,24 +108,3 @@ def test_a_stop_does_not_wait_for_a_process_that_starts(
 
     asyncio.run(run())
     assert not alive(started()[0])
-
-
-def test_a_gateway_that_stood_still_does_not_kill_its_process(
-    monkeypatch: pytest.MonkeyPatch,
-    starts: Callable[[str], Callable[[], list[int]]],
-    second_process: SecondProcess,
-) -> None:
-    """If the gateway itself stood still, its second process gets time to report before it counts as silent."""
-    for name, seconds in {"_SILENT_MOST_S": 1.0, "_KILLED_AFTER_S": 1.0}.items():
-        monkeypatch.setattr(handover, name, seconds)
-    started = starts(f"exec {shlex.join([sys.executable, '-S', '-c', REPORTING])} $4")
-
-    async def run() -> None:
-        second_process.begin()
-        assert await until(lambda: second_process._is_ready)
-        time.sleep(3.0)  # noqa: ASYNC251 - the event loop stands still
-        await asyncio.sleep(1.0)
-        assert len(started()) == 1
-        await second_process.close()
-
-    uvloop.run(run())  # as in the gateway: it runs timers before it reads

@@ -91,13 +91,12 @@ class SecondProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_ready, self._lines, self._started_at = False, b"", -_START_AGAIN_AFTER_S
         self._start_again_after_s = _START_AGAIN_AFTER_S
-        self._silent_from = self._watched_at = 0.0
+        self._silent_from = 0.0
         self._waiting = deque[Movable]()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """Start the process after a few seconds, and keep it running until `let_end`."""
-        self._watched_at = time.monotonic() + STARTS_AFTER_S
         self._timer = asyncio.get_running_loop().call_later(STARTS_AFTER_S, self._watch)
 
     def take(self, connection: Movable) -> None:
@@ -157,20 +156,12 @@ class SecondProcess:
         self._timer = asyncio.get_running_loop().call_later(_WATCHED_EVERY_S, self._watch)
         if self._channel is None:
             self._start()
-        silent_s = self._silent_s()
+        silent_s = time.monotonic() - self._silent_from
         if silent_s >= 0:
             self._let_waiting_stay()
         killed_after_s = _KILLED_AFTER_S if self._is_ready else _STARTING_KILLED_AFTER_S
         if silent_s >= killed_after_s and self._process is not None:
             self._process.kill()
-
-    def _silent_s(self) -> float:
-        """Return for how long the process has been silent; negative as long as no report is due."""
-        now = time.monotonic()
-        if now >= self._watched_at + _SILENT_MOST_S:  # this process stood still, and could not read any report
-            self._silent_from = max(self._silent_from, now + _SILENT_MOST_S)
-        self._watched_at = now
-        return now - self._silent_from
 
     def _let_waiting_stay(self) -> None:
         waiting, self._waiting = self._waiting, deque()
