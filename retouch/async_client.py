@@ -115,6 +115,14 @@ class AsyncEditQueue:
         """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         return await self._transport.replay(job_id)
 
+    async def approve(self, job_id: str) -> str:
+        """Mark the result of a job as approved; return what happened, as `Job.approve` does."""
+        return await self._transport.approve(job_id)
+
+    async def unapprove(self, job_id: str) -> str:
+        """Take the mark of a job back; return what happened, as `Job.unapprove` does."""
+        return await self._transport.unapprove(job_id)
+
     async def bulk_preview(
         self,
         action: BulkAction,

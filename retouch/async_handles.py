@@ -70,6 +70,14 @@ class AsyncJob:
         """Enqueue a failed or cancelled job again; return `replayed`, `open` or `succeeded`, as `Job.replay` does."""
         return await self._transport.replay(self.id)
 
+    async def approve(self) -> str:
+        """Mark the result as approved; return `approved`, `unchanged` or `no_result`, as `Job.approve` does."""
+        return await self._transport.approve(self.id)
+
+    async def unapprove(self) -> str:
+        """Take the mark back; return `unapproved`, `unchanged` or `no_result`, as `Job.unapprove` does."""
+        return await self._transport.unapprove(self.id)
+
     async def result(self, timeout_s: float | None = None) -> AsyncEditResult:
         """
         Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.

@@ -151,6 +151,14 @@ class EditQueue:
         """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
         return run_sync(self._transport.replay(job_id))
 
+    def approve(self, job_id: str) -> str:
+        """Mark the result of a job as approved; return what happened, as `Job.approve` does."""
+        return run_sync(self._transport.approve(job_id))
+
+    def unapprove(self, job_id: str) -> str:
+        """Take the mark of a job back; return what happened, as `Job.unapprove` does."""
+        return run_sync(self._transport.unapprove(job_id))
+
     def bulk_preview(
         self,
         action: BulkAction,

@@ -7,6 +7,7 @@ from functools import cached_property
 from retouch.blobs import BlobStore, open_blobs
 from retouch.publisher import Publisher
 from retouch.settings import Settings
+from retouch.store.approvals import ApprovalStore
 from retouch.store.audit import SharedAuditLog
 from retouch.store.bulk_service import BulkService
 from retouch.store.deliveries import DeliveryStore, SharedDeliveryStore
@@ -34,6 +35,7 @@ class SharedConnections:
         self.settings, self.client, self.blocking_client = settings, client, blocking_client
         self.tracing = tracing or open_tracing(settings)
         self.jobs = SharedJobStore(client, retention_s=settings.retention_s)
+        self.approvals = ApprovalStore(client)
         self.deliveries = SharedDeliveryStore(client)
         self.receivers = SharedReceiverStore(client)
         self.lanes = SharedLanes(client)

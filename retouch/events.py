@@ -9,7 +9,8 @@ from typing import TypedDict
 from retouch.blobs import thumbnail_name
 from retouch.json_types import Document, JsonObject
 from retouch.outcomes import Image
-from retouch.store.records import Charge, JobRecord, TimelineEntry, charges_from, images_from
+from retouch.store.records import Charge, JobRecord, TimelineEntry, charges_from
+from retouch.store.results import images_from
 
 Link = Callable[[str], str]
 """A function that returns a URL for the name of a blob."""

@@ -136,6 +136,19 @@ class Job:
         """
         return run_sync(self._transport.replay(self.id))
 
+    def approve(self) -> str:
+        """
+        Mark the result as approved and return `approved`; `record().approved_at` and `approved_by` then say when and
+        by whom.
+
+        Nothing is done if the result is approved already (`unchanged`), or if the job has not succeeded (`no_result`).
+        """
+        return run_sync(self._transport.approve(self.id))
+
+    def unapprove(self) -> str:
+        """Take the mark back and return `unapproved`, or `unchanged` or `no_result` as `approve` does."""
+        return run_sync(self._transport.unapprove(self.id))
+
     def result(self, timeout_s: float | None = None) -> EditResult:
         """
         Wait up to `timeout_s` seconds for the image and return it; None waits for ever, 0 does not wait.

@@ -50,6 +50,8 @@ def job_document(record: JobRecord, link: Link, price_per_call: float) -> Docume
         "account": record.account,
         "account_reason": record.account_reason or None,
         "worker": record.worker or None,
+        "approved_at": _instant(record.approved_at),
+        "approved_by": record.approved_by or None,
         "charges": charge_summary(record.charges, price_per_call),
         "charge_log": [charge_document(charge) for charge in record.charges],
         "receivers": list(spec.receivers),

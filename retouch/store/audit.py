@@ -46,8 +46,8 @@ DETAILS = frozenset(
     }
 )
 """The names of the details that a line may have."""
-CHANGES = frozenset({"cancelled", "requested", "replayed", "redelivered"})
-"""Outcomes of a single cancel, replay or redelivery that changed something."""
+CHANGES = frozenset({"cancelled", "requested", "replayed", "redelivered", "approved", "unapproved"})
+"""Outcomes of a move of a single job or delivery that changed something."""
 LINES_OF_PRODUCER_MOST = 10_000
 """The most lines that one producer's key may cause in a day. One more line then says that later lines are missing."""
 
@@ -66,6 +66,11 @@ class Actor:
     key: str = ""
     name: str = ""
     role: str = ""
+
+    @property
+    def label(self) -> str:
+        """Return the name of the API key, or its id if it has no name; without a key, the surface."""
+        return self.name or self.key or self.surface
 
 
 class AuditLine(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from retouch.outcomes import Cancel, Decision, Fail, LeaseLost, Poll, Retry, Succeed
-from retouch.store.records import checkpoint_json, result_json
 from retouch.store.redis_commands import Value
+from retouch.store.results import checkpoint_json, result_json
 
 
 def settlement_arguments(decision: Decision) -> list[Value]:

@@ -20,14 +20,13 @@ from retouch.store.records import (
     Claim,
     JobRecord,
     TimelineEntry,
-    checkpoint_from,
-    checkpoint_json,
     claim_from,
     record_from,
     state_of,
     timeline_entry,
 )
 from retouch.store.redis_commands import AnyClient, Client, Script
+from retouch.store.results import checkpoint_from, checkpoint_json
 from retouch.store.scripts import Message, fields_of, load, messages_of
 from retouch.sync_async import Replied, reply, sync_async
 

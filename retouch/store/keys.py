@@ -10,7 +10,7 @@ a tenant's webhooks to one host, or its callbacks to one Celery task.
 | key | type | life | what |
 |---|---|---|---|
 | `rt:L:spec:{item}` | string, JSON | set when the item is final | what was asked for; never changes |
-| `rt:L:state:{item}` | hash | with spec | state, counters, the endpoint's last answer; none before its first dispatch |
+| `rt:L:state:{item}` | hash | with spec | state, counters, last answer, approval; none before its first dispatch |
 | `rt:L:backlog:{group}` | sorted set | empties itself | items that wait; score = age less priority, in seconds |
 | `rt:L:ready` | sorted set | empties itself | groups that may run now; score = their pass (fairness) |
 | `rt:L:resting` | sorted set | empties itself | pass of groups that cannot run now |

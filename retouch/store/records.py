@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Required, TypedDict
 
 from pydantic import ConfigDict, TypeAdapter
@@ -13,6 +13,7 @@ from retouch.accounts import DEFAULT_ACCOUNT
 from retouch.json_types import Document, JsonObject
 from retouch.outcomes import Image, Processing, Ready
 from retouch.policy import Attempt, RetryPolicy
+from retouch.store.results import checkpoint_from, images_from
 from retouch.store.scripts import Message, messages_of
 
 # It takes a third of the json module's time. With `constants`, NaN and Infinity become texts that this module can read.
@@ -111,50 +112,6 @@ def charges_from(raws: Sequence[Document]) -> list[Charge]:
         )
         for raw in raws
     ]
-
-
-def checkpoint_from(text: str) -> Processing | Ready | None:
-    """
-    Parse a text of `checkpoint_json`, and return the checkpoint from which an attempt goes on.
-
-    Returns None for an empty text, which means that no paid answer is on record.
-    """
-    if not text:
-        return None
-    raw = json.loads(text)
-    if raw.pop("kind") == "processing":
-        return Processing(**raw)
-    # JSON has lists in place of these nested tuples.
-    nested = {
-        "urls": tuple(raw["urls"]),
-        "more": tuple(tuple(urls) for urls in raw.get("more", ())),
-        "brought": tuple((place, image and image_from(image)) for place, image in raw.get("brought", ())),
-    }
-    return Ready(**{**raw, **nested})
-
-
-def image_from(raw: Document) -> Image:
-    """Return one stored image of a result, from parsed JSON."""
-    # Known fields only: the first image of a result also contains the others.
-    known = {name: raw[name] for name in Image.__dataclass_fields__}
-    return Image(**{**known, "warnings": tuple(raw["warnings"])})
-
-
-def images_from(result: Document | None) -> tuple[Image, ...]:
-    """Return all images of a job's result, in the order of the endpoint's answer; an empty tuple without a result."""
-    return tuple(image_from(one) for one in (result, *result.get("others", ()))) if result else ()
-
-
-def result_json(image: Image, others: Sequence[Image] = ()) -> str:
-    """Return a job's images as the JSON of one result: the fields of the first image, with the others in `others`."""
-    further = {"others": [asdict(one) for one in others]} if others else {}
-    return json.dumps({**asdict(image), **further}, separators=(",", ":"))
-
-
-def checkpoint_json(checkpoint: Processing | Ready) -> str:
-    """Return a checkpoint as JSON, for `checkpoint_from`."""
-    kind = "processing" if isinstance(checkpoint, Processing) else "ready"
-    return json.dumps({"kind": kind, **asdict(checkpoint)}, separators=(",", ":"))
 
 
 @dataclass(slots=True)
@@ -285,6 +242,7 @@ class JobRecord:
     `images` are the stored images, in the order of the endpoint's answer. `resumable` is true while a paid answer is on
     record, from which the next attempt can go on without a POST. `account` is the account to which the job was
     dispatched last; with several accounts, `account_reason` says why. `worker` is the process that claimed it last.
+    `approved_at` is None unless the result is approved; `approved_by` is the name of the API key, or the surface.
     """
 
     id: str
@@ -304,11 +262,14 @@ class JobRecord:
     account: str = DEFAULT_ACCOUNT
     account_reason: str = ""
     worker: str = ""
+    approved_at: float | None = None
+    approved_by: str = ""
 
 
 RECORD_FIELDS = (
     *("state", "priority", "created_at", "started_at", "finished_at", "due_at", "attempt", "charges", "error"),
     *("result", "cancelled", "cancel", "checkpoint", "account", "account_reason", "worker"),
+    *("approved_at", "approved_by"),
 )
 """The fields of a job's state that its record is made of. A raw answer is none of them: lists need not read it."""
 
@@ -347,4 +308,6 @@ def record_from(job: str, spec_text: str, created_at: str | None, state: Mapping
         account=state.get("account", DEFAULT_ACCOUNT),
         account_reason=state.get("account_reason", ""),
         worker=state.get("worker", ""),
+        approved_at=instant("approved_at"),
+        approved_by=state.get("approved_by", ""),
     )

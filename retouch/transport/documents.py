@@ -58,6 +58,8 @@ def job_from(document: Document) -> JobRecord:
         account=document["account"],
         account_reason=document["account_reason"] or "",
         worker=document["worker"] or "",
+        approved_at=_instant(document["approved_at"]),
+        approved_by=document["approved_by"] or "",
     )
 
 

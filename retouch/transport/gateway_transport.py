@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from datetime import date
 
@@ -14,7 +13,7 @@ from retouch.connections import Connections
 from retouch.errors import UnknownJob
 from retouch.events import Event, Link
 from retouch.json_types import Document, JsonObject
-from retouch.options import DEFAULT_TENANT, JobOptions
+from retouch.options import JobOptions
 from retouch.outcomes import Image
 from retouch.query import JobQuery
 from retouch.settings import ALL_ADDRESSES, Settings
@@ -46,7 +45,7 @@ from retouch.transport.documents import (
     worker_from,
 )
 from retouch.transport.feed_listener import Listener
-from retouch.transport.gateway_batches import batches_of
+from retouch.transport.gateway_batches import batches, own_tenant, wire_item
 from retouch.transport.gateway_bulk import GatewayBulk
 from retouch.transport.gateway_connection import GatewayConnections, Query, StateConflict, result_of
 from retouch.transport.interface import EditWithOptions, OnlyOverRedis, not_on_record
@@ -99,7 +98,7 @@ class GatewayTransport:
         await self._check(edits, common)
         results: list[EnqueueResult] = []
         # An item without an idempotency key gets one from us, so that a call may be repeated after a lost answer.
-        for start, batch in batches_of([_wire_item(edit_and_own, common) for edit_and_own in edits]):
+        for start, batch in batches([wire_item(edit_and_own, common) for edit_and_own in edits]):
             answer = await self._post("/v1/edits/batch", {"edits": batch})
             for (_, own), item in zip(edits[start : start + len(batch)], answer["items"], strict=True):
                 results.append(result_of(item, bool(own.get("idempotency_key") or common.get("idempotency_key"))))
@@ -174,7 +173,7 @@ class GatewayTransport:
         self, query: JobQuery, tenant: str | None, limit: int, on_page: Callable[[int], object] = lambda _: None
     ) -> AsyncGenerator[JobRecord, None]:
         """Yield up to `limit` matching jobs, newest first; `tenant` is ignored if the query names a tenant."""
-        filters = {"q": str(query), "tenant": None if query.tenants else _own(tenant)}
+        filters = {"q": str(query), "tenant": None if query.tenants else own_tenant(tenant)}
         async for one in self._pages("/v1/edits", limit, filters, on_page):
             yield job_from(one)
 
@@ -205,6 +204,20 @@ class GatewayTransport:
             # Over Redis, "open" and "succeeded" are results and no errors. The problem does not say which one it is.
             state = (await self._get(f"/v1/edits/{job}"))["state"]
             return "succeeded" if state == JobState.SUCCEEDED else "open"
+
+    async def approve(self, job: str) -> str:
+        """Mark the result of a job as approved; return what happened, as `Job.approve` does."""
+        return await self._mark(job, "approve")
+
+    async def unapprove(self, job: str) -> str:
+        """Take the mark of a job back; return what happened, as `Job.unapprove` does."""
+        return await self._mark(job, "unapprove")
+
+    async def _mark(self, job: str, verb: str) -> str:
+        try:
+            return await self._move(job, verb)
+        except StateConflict:
+            return "no_result"
 
     async def _move(self, job: str, verb: str) -> str:
         try:
@@ -238,7 +251,7 @@ class GatewayTransport:
     async def receiver(self, url: str, tenant: str) -> Receiver:
         """Return the receiver at a URL; create one if there is none."""
         return receiver_from(
-            await self._post("/v1/receivers", {"url": url, "tenant": _own(tenant), "every_job": False})
+            await self._post("/v1/receivers", {"url": url, "tenant": own_tenant(tenant), "every_job": False})
         )
 
     async def pause(self, lane: str) -> None:
@@ -325,17 +338,3 @@ class BlockingGatewayTransport(GatewayTransport):
 
 def _event(document: Document) -> Event:
     return Event(type=document["type"], timestamp=document["timestamp"], data=document["data"])
-
-
-def _own(tenant: str | None) -> str | None:
-    """Return the tenant, or None for the default tenant: the gateway then takes the tenant of the API key."""
-    return None if tenant == DEFAULT_TENANT else tenant
-
-
-def _wire_item(edit_and_own: EditWithOptions, common: JobOptions) -> JsonObject:
-    edit, own = edit_and_own
-    options = {name: value for name, value in {**common, **own}.items() if value is not None}
-    if _own(own.get("tenant", common.get("tenant"))) is None:
-        options.pop("tenant", None)
-    key = options.get("idempotency_key") or f"auto-{secrets.token_hex(12)}"
-    return {**edit.fields(), **options, "idempotency_key": key}

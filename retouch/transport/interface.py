@@ -110,6 +110,12 @@ class Transport(Protocol):
     async def replay(self, job: str) -> str:
         """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
 
+    async def approve(self, job: str) -> str:
+        """Mark the result of a job as approved; return what happened, as `Job.approve` does."""
+
+    async def unapprove(self, job: str) -> str:
+        """Take the mark of a job back; return what happened, as `Job.unapprove` does."""
+
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Return up to `limit` (cursor, event) pairs of the feed that follow the cursor `after`, oldest first."""
 

@@ -29,32 +29,31 @@ from retouch.store.blob_retention import keep_blob
 from retouch.store.deliveries import DeliveryRecord
 from retouch.store.failing_receivers import FailingReceiver, count_failing, failing_receivers
 from retouch.store.job_search import JobSearch
-from retouch.store.jobs import EnqueueResult, queue_full
+from retouch.store.jobs import EnqueueResult
 from retouch.store.lanes import LaneNumbers
 from retouch.store.ledger import By, Ledger, UsageRow
 from retouch.store.pagination import IndexCursor
 from retouch.store.receivers import Receiver
 from retouch.store.records import JobRecord, TimelineEntry
 from retouch.store.redis_client import clear_errors
-from retouch.store.scripts import Message
 from retouch.store.stats import Stats, read_stats
 from retouch.sync_async import reply
 from retouch.transport.bulk_interface import BulkTransport
 from retouch.transport.feed_listener import Listener
-from retouch.transport.interface import EditWithOptions, not_on_record
+from retouch.transport.interface import EditWithOptions
 from retouch.transport.redis_bulk import RedisBulk
+from retouch.transport.redis_moves import RedisMoves
 
 _SLICE = 50  # items between two turns of the event loop: a millisecond or two of work
 _NEWS_WAIT_S = 1.0
 _RECEIVERS_MOST = 10_000
 
 
-class RedisTransport:
+class RedisTransport(RedisMoves):
     """The `Transport` over Redis. The client in `connections` must be of the kind that `concurrency` needs."""
 
     def __init__(self, connections: SharedConnections, concurrency: Concurrency, surface: Surface = "python") -> None:
-        self.connections, self.concurrency = connections, concurrency
-        self.actor = Actor(surface)
+        super().__init__(connections, concurrency, Actor(surface))
         self.bulk: BulkTransport = RedisBulk(connections, concurrency, self.actor)
         self.listener = Listener(concurrency)
         self._search = JobSearch(connections.jobs)
@@ -100,7 +99,7 @@ class RedisTransport:
             await self._ensure(admission.receivers)
             results, messages = await self.connections.jobs.enqueue.awaited(traced)
             span.enqueued(results)
-        await self._publish(messages)
+        await self.publish(messages)
         if error := enqueue_error(results):
             raise error
         return results
@@ -112,18 +111,6 @@ class RedisTransport:
             # Bounded: a tenant may name a new URL with each job.
             if len(self._receivers) < _RECEIVERS_MOST:
                 self._receivers.add((tenant, url))
-
-    async def _publish(self, messages: Sequence[Message]) -> None:
-        if messages:
-            await self.concurrency.run_blocking(self.connections.publisher.publish, messages)
-
-    async def record(self, job: str) -> JobRecord:
-        """Return a job; raise `UnknownJob` if it is not on record."""
-        with clear_errors():
-            found = await self.connections.jobs.record.awaited(job)
-        if found is None:
-            raise not_on_record(job)
-        return found
 
     async def records(self, jobs: Sequence[str]) -> list[JobRecord]:
         """Return many jobs in the order of their ids, in two round trips; leave out those that are not on record."""
@@ -178,35 +165,6 @@ class RedisTransport:
                 if following is None:
                     return
 
-    async def cancel(self, job: str) -> str:
-        """Cancel a job; return what happened, as `Job.cancel` does."""
-        with clear_errors():
-            word = await self._publish_moved(job, *await self.connections.jobs.cancel.awaited(job))
-            await self._note(word, "edit.cancel", job)
-        return word
-
-    async def replay(self, job: str) -> str:
-        """Enqueue a failed or cancelled job again; return what happened, as `Job.replay` does."""
-        with clear_errors():
-            word = await self._publish_moved(job, *await self.connections.jobs.replay.awaited(job))
-            await self._note(word, "edit.replay", job)
-        kind, _, reason = word.partition(" ")
-        # As over a gateway: a tenant without room is an error, any other word is a result.
-        if kind == "full":
-            raise queue_full((await self.record(job)).spec.tenant, reason)
-        return word
-
-    async def _note(self, outcome: str, action: str, item: str) -> None:
-        """Write a cancel, replay or redelivery into the audit, if it changed something."""
-        await self.connections.audit.record_move.awaited(self.actor, action, item, outcome)
-
-    async def _publish_moved(self, job: str, word: str, messages: Sequence[Message]) -> str:
-        """Send the messages, and return the word that a script returned. Raise `UnknownJob` for the word `unknown`."""
-        await self._publish(messages)
-        if word == "unknown":
-            raise not_on_record(job)
-        return word
-
     async def events(self, after: str, limit: int) -> list[tuple[str, Event]]:
         """Return a page of the feed, as `EditQueue.events` does."""
         events: list[tuple[str, Event]] = []
@@ -250,14 +208,6 @@ class RedisTransport:
         """Return a job's deliveries, oldest first."""
         with clear_errors():
             return await self.connections.deliveries.of_job.awaited(job)
-
-    async def redeliver(self, delivery: str) -> str:
-        """Send a delivery again by hand; return what happened, as `EditQueue.redeliver` does."""
-        with clear_errors():
-            word, messages = await self.connections.deliveries.redeliver.awaited(delivery)
-            await self._note(word, "delivery.redeliver", delivery)
-        await self._publish(messages)
-        return word
 
     async def keep_input(self, name: str, data: bytes, tenant: str) -> str:
         """Store a picture, keep it as long as a job that is enqueued now can be on record, and return a link to it."""

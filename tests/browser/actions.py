@@ -142,6 +142,24 @@ def test_cancelling_and_replaying(visits: Visits, site: Site, by: By, javascript
 
 
 @HOWS
+@DOES("POST /console/jobs/{job_id}/approve")
+def test_approving(visits: Visits, site: Site, by: By, javascript: bool) -> None:
+    """A button on the contact sheet approves a result. A button on the page of the job takes the mark back."""
+    visit = visits(javascript=javascript)
+    page = visit.open("sheet")
+    item = page.locator(".sheet > li:has(.frame-act)").first
+    job = str(item.locator(".frame").get_attribute("id"))
+    press(page, item.locator(".frame-act button"), by)
+    page.locator(f"#{job} .frame-approved").wait_for()
+    assert site.ops.get(f"/v1/edits/{job}").json()["approved_by"]
+    page = visit.open(f"/console/jobs/{job}")
+    submit(page, page.get_by_role("button", name="Take the approval back"), by)
+    page.get_by_text("The approval was taken back.").wait_for()
+    assert site.ops.get(f"/v1/edits/{job}").json()["approved_by"] is None
+    visit.assert_quiet()
+
+
+@HOWS
 @DOES("POST /console/deliveries/{delivery_id}/redeliver")
 def test_sending_again(visits: Visits, by: By, javascript: bool) -> None:
     """A delivery is sent again, and its page has one attempt more."""

@@ -163,6 +163,29 @@ def test_a_job_is_redone_by_key(visits: Visits, site: Site) -> None:
     visit.assert_quiet()
 
 
+def test_a_result_is_approved_by_key(visits: Visits, site: Site) -> None:
+    """
+    A on a frame of the contact sheet approves the result, and A again takes the mark back, without leaving the sheet.
+    The frame keeps the focus. A on a frame without a result does nothing.
+    """
+    visit = visits()
+    page = visit.open("sheet")
+    page.evaluate("sessionStorage.setItem('retouch-console-paused', '1'); window.stays = true")
+    item = page.locator(".sheet > li:has(.frame-act)").first
+    job = str(item.locator(".frame").get_attribute("id"))
+    frame, sign = page.locator(f"#{job}"), page.locator(f"#{job} .frame-approved")
+    frame.focus()
+    for is_approved in (True, False):
+        page.keyboard.press("a")
+        sign.wait_for(state="visible" if is_approved else "detached")
+        assert bool(site.ops.get(f"/v1/edits/{job}").json()["approved_at"]) is is_approved
+        assert frame.evaluate("one => one === document.activeElement")
+    page.locator(".sheet > li:not(:has(.frame-act)) .frame").first.focus()
+    page.keyboard.press("a")
+    assert page.evaluate("window.stays")
+    visit.assert_quiet()
+
+
 def test_terms_are_suggested(visits: Visits) -> None:
     """Suggestions complete the term that is being written, and keep the terms before it."""
     visit = visits()

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
         MANAGE_PANEL: (
             *(job_commands.jobs, job_commands.job, job_commands.watch, lane_commands.status),
             *(job_commands.cancel, job_commands.replay, bulk_commands.priority),
+            *(job_commands.approve, job_commands.unapprove),
             *(lane_commands.pause, lane_commands.resume),
             *(
                 delivery_commands.deliveries,

@@ -11,6 +11,8 @@ _MEANING = {
     "requested": "its call is in flight, and the job ends with that call",
     "open": "it is still under way, nothing to do",
     "succeeded": "the job has its image, nothing to do",
+    "unchanged": "the mark was so before",
+    "no_result": "only the result of a succeeded job can be approved",
     "gone": "its job is no longer on record, so nothing was sent",
     UNKNOWN: "it never existed, or its retention is over",
 }

@@ -24,6 +24,7 @@ from retouch_producer.gateway.routes import (
     bulk,
     deliveries,
     edit_events,
+    edit_moves,
     edit_subresources,
     edits,
     feed,
@@ -57,6 +58,7 @@ def make_gateway(settings: Settings) -> FastAPI:
     errors.install(app)
     resources = (
         edits,
+        edit_moves,
         edit_subresources,
         edit_events,
         uploads,

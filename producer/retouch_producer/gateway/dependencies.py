@@ -96,7 +96,7 @@ class Dependencies:
         """
         document = job_document(record, self.blobs.link, self.settings.price_per_call)
         path = f"/v1/edits/{record.id}"
-        parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay")
+        parts = ("image", "thumbnail", "timeline", "events", "cancel", "replay", "approve", "unapprove")
         links: dict[str, str | None] = {"self": path, **{part: f"{path}/{part}" for part in parts}}
         links["input"] = f"{path}/input" if record.spec.input else None
         return {**document, "replayed": replayed, "shared": shared, "links": links}

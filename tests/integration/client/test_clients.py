@@ -244,7 +244,14 @@ def test_who_waits_is_woken(queue: Any, edit: Edit) -> None:
     assert ended.value.when == "before_charge"
     assert job.cancel() == "final"
     assert queue.replay(job.id) == "replayed"
-    assert job.replay() == "open"
+    assert (job.replay(), job.approve(), job.unapprove()) == ("open", "no_result", "no_result")
+
+
+def test_a_result_is_approved(queue: Any, edit: Edit, module_worker: RunningWorker) -> None:
+    """The record of an approved job says by whom, until the mark is taken back."""
+    (job := queue.enqueue(edit)).result(timeout_s=30)
+    assert (job.approve(), queue.approve(job.id), bool(job.record().approved_by)) == ("approved", "unchanged", True)
+    assert (job.unapprove(), queue.unapprove(job.id), job.record().approved_at) == ("unapproved", "unchanged", None)
 
 
 def test_events_are_followed_to_the_end(queue: Any, edit: Edit) -> None:

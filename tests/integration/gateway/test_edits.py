@@ -136,7 +136,7 @@ def test_foreign_jobs_are_not_there(api: Api, callers: Callers, edit_body: Calla
     stranger, ops = callers("globex"), callers("staff", "ops")
     unknown = problem(stranger.get("/v1/edits/ed_unknown"), "not-found", 404)
     for name, link in job["links"].items():
-        answer = stranger.post(link) if name in ("cancel", "replay") else stranger.get(link)
+        answer = stranger.post(link) if name in ("cancel", "replay", "approve", "unapprove") else stranger.get(link)
         assert problem(answer, "not-found", 404) == unknown
     assert stranger.get("/v1/edits").json()["data"] == []
     problem(stranger.get("/v1/edits", params={"tenant": "acme"}), "not-found", 404)

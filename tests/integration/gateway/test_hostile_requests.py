@@ -171,10 +171,10 @@ def wrong_type(n: int, api: Api, _s: Api, good: Good, _job: str, _port: int) -> 
 
 
 def foreign_id(n: int, _api: Api, stranger: Api, _good: Good, job: str, _port: int) -> str:
-    paths = ["", "/image", "/thumbnail", "/input", "/timeline", "/events", "/cancel", "/replay"]
+    paths = ["", "/image", "/thumbnail", "/input", "/timeline", "/events", "/cancel", "/replay", "/approve"]
     part = paths[n % len(paths)]
     path = f"/v1/edits/{job}{part}"
-    return judged(stranger.post(path) if part in ("/cancel", "/replay") else stranger.get(path), 404)
+    return judged(stranger.post(path) if part in ("/cancel", "/replay", "/approve") else stranger.get(path), 404)
 
 
 def replayed_key(n: int, api: Api, _s: Api, good: Good, _job: str, _port: int) -> str:

@@ -18,7 +18,8 @@ from retouch.store.audit import AuditLog
 from retouch.store.blob_retention import owns_blob
 from retouch.store.jobs import JobStore
 from retouch.store.keys import KEPT
-from retouch.store.records import Claim, checkpoint_from, images_from
+from retouch.store.records import Claim
+from retouch.store.results import checkpoint_from, images_from
 from retouch_worker.edits.context import EditDependencies
 from retouch_worker.edits.credentials import Credentials
 from retouch_worker.edits.endpoint import Endpoints

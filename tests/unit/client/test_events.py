@@ -23,12 +23,10 @@ from retouch.store.records import (
     JobSpec,
     TimelineEntry,
     charges_from,
-    checkpoint_from,
-    checkpoint_json,
     claim_from,
-    image_from,
     record_from,
 )
+from retouch.store.results import checkpoint_from, checkpoint_json, image_from
 
 EDIT = {"prompt": "planted prompt", "init_image": "https://planted.example/in.png", "steps": 20, "extra": {"a": 1}}
 SPEC = JobSpec("acme", EDIT, 3_600.0, tags={"order": "17"})

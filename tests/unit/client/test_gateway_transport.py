@@ -22,9 +22,9 @@ from retouch import (
 from retouch.admission import enqueue_error
 from retouch.blobs import BlobError
 from retouch.store.jobs import EnqueueResult, refused
-from retouch.transport.gateway_batches import batches_of
+from retouch.transport.gateway_batches import batches, wire_item
 from retouch.transport.gateway_connection import Answer, StateConflict, error_of
-from retouch.transport.gateway_transport import GatewayTransport, _wire_item
+from retouch.transport.gateway_transport import GatewayTransport
 from retouch.transport.redis_transport import RedisTransport
 from retouch_producer.gateway.http.errors import KINDS, ProblemError
 
@@ -84,21 +84,21 @@ def test_what_is_no_gateway_is_an_outage(status: int, body: bytes) -> None:
 def test_many_edits_are_cut_into_calls() -> None:
     """A batch has at most 1,000 edits and less than 4 MB. The start of a batch is the number of edits before it."""
     small = [{"prompt": "x"}] * 2_500
-    assert [(start, len(batch)) for start, batch in batches_of(small)] == [(0, 1_000), (1_000, 1_000), (2_000, 500)]
+    assert [(start, len(batch)) for start, batch in batches(small)] == [(0, 1_000), (1_000, 1_000), (2_000, 500)]
     large = [{"prompt": "x" * 10_000}] * 700
-    cut = list(batches_of(large))
+    cut = list(batches(large))
     assert [start for start, _ in cut] == [0, *(start + len(batch) for start, batch in cut[:-1])]
     assert sum(len(batch) for _, batch in cut) == 700
     assert max(len(json.dumps(batch)) for _, batch in cut) < 4_000_000
-    assert list(batches_of([])) == []
+    assert list(batches([])) == []
 
 
 def test_every_edit_carries_an_idempotency_key() -> None:
     """If the caller names no idempotency key, the client sends a new one, so that it can repeat the request."""
-    mine, others = _wire_item((EDIT, {}), {}), _wire_item((EDIT, {}), {})
+    mine, others = wire_item((EDIT, {}), {}), wire_item((EDIT, {}), {})
     assert mine["idempotency_key"] != others["idempotency_key"]
-    assert _wire_item((EDIT, {"idempotency_key": "order 17"}), {"webhook": None})["idempotency_key"] == "order 17"
-    assert "webhook" not in _wire_item((EDIT, {}), {"webhook": None})
+    assert wire_item((EDIT, {"idempotency_key": "order 17"}), {"webhook": None})["idempotency_key"] == "order 17"
+    assert "webhook" not in wire_item((EDIT, {}), {"webhook": None})
 
 
 def test_refusals_of_many_become_one_error() -> None:

@@ -1,1 +1,1 @@
-"""The commands for jobs: `jobs`, `job`, `watch`, `cancel`, `replay`."""
+"""The commands for jobs: `jobs`, `job`, `watch`, `cancel`, `replay`, `approve`, `unapprove`."""

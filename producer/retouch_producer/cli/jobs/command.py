@@ -1,4 +1,4 @@
-"""The arguments and options of `retouch jobs`, `job`, `watch`, `cancel` and `replay`."""
+"""The arguments and options of `retouch jobs`, `job`, `watch`, `cancel`, `replay`, `approve` and `unapprove`."""
 
 from __future__ import annotations
 
@@ -88,3 +88,17 @@ def replay(
     if query is not None or tenant or no_wait:
         raise UsageError("expected ids; or --failed and --since; or --query, optionally with --tenant and --no-wait")
     raise typer.Exit(replay_jobs(ids, since, failed=failed, dry_run=dry_run, as_json=json))
+
+
+def approve(ids: OptionalIds = None, json: Json = False) -> None:
+    """Mark the results of jobs as approved; `retouch job` then shows when, and by whom."""
+    from retouch_producer.cli.jobs.run import mark_jobs
+
+    raise typer.Exit(mark_jobs(ids or [], approved=True, as_json=json))
+
+
+def unapprove(ids: OptionalIds = None, json: Json = False) -> None:
+    """Take the marks of approved results back."""
+    from retouch_producer.cli.jobs.run import mark_jobs
+
+    raise typer.Exit(mark_jobs(ids or [], approved=False, as_json=json))

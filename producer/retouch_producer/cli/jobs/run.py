@@ -1,4 +1,4 @@
-"""Lists, cancels and replays jobs. Prints the outcome of each job on a line."""
+"""Lists, cancels, replays and approves jobs. Prints the outcome of each job on a line."""
 
 from __future__ import annotations
 
@@ -61,6 +61,25 @@ def cancel_jobs(ids: Sequence[str], *, as_json: bool) -> int:
 def _cancel(context: CommandContext, job: str) -> str:
     try:
         return context.queue.cancel(job)
+    except UnknownJob:
+        return UNKNOWN
+
+
+def mark_jobs(ids: Sequence[str], *, approved: bool, as_json: bool) -> int:
+    """
+    Mark the results of jobs as approved, or take the marks back, and print each outcome.
+
+    Return exit code 2 if an id is unknown, 1 if a job has not succeeded, else 0.
+    """
+    with open_context() as context:
+        outcomes = {job: _mark(context, job, approved=approved) for job in parsing.ids(ids)}
+    print_outcomes(outcomes, as_json)
+    return exit_code(outcomes.values(), {"approved", "unapproved", "unchanged"})
+
+
+def _mark(context: CommandContext, job: str, *, approved: bool) -> str:
+    try:
+        return context.queue.approve(job) if approved else context.queue.unapprove(job)
     except UnknownJob:
         return UNKNOWN
 

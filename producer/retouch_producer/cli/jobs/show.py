@@ -59,6 +59,8 @@ def _lines(document: Document) -> list[str]:
     for image in document["results"]:
         lines += [f"result    {image['width']} x {image['height']} {image['format']}, {image['bytes']:,} bytes"]
         lines += [f"url       {image['url']}"] + [f"warning   {warning}" for warning in image["warnings"]]
+    if document["approved_at"]:
+        lines.append(f"approved  {document['approved_at']} by {document['approved_by']}")
     if document["error"]:
         lines.append(f"error     {document['error']['code']}: {document['error']['message']}")
     if document["cancelled"]:

@@ -1,5 +1,6 @@
 """
-Shows one job: the pictures, the timeline, the charges, and the reason for a wait. Also cancels and replays the job.
+Shows one job: the pictures, the timeline, the charges, and the reason for a wait. Also cancels, replays and approves
+the job.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Form, Request, Response
 
 from retouch.events import charge_summary
 from retouch.states import JobState
@@ -23,9 +24,10 @@ from retouch_producer.gateway.console.changes import actor_of
 from retouch_producer.gateway.console.job_timeline import steps_of
 from retouch_producer.gateway.console.rendering import page
 from retouch_producer.gateway.console.routing import console_router, done
+from retouch_producer.gateway.console.sign_in import own_path
 from retouch_producer.gateway.console.visitors import Acting, SignedIn, Visitor
 from retouch_producer.gateway.dependencies import Dependencies, Injected
-from retouch_producer.gateway.moves.jobs import REPLAYABLE, Move, move_job
+from retouch_producer.gateway.moves.jobs import REPLAYABLE, Move, mark_job, move_job
 
 DELIVERIES_MOST, RUNS_MOST = 100, 12
 View = Literal["slider", "beside", "difference"]
@@ -127,6 +129,24 @@ def cancel(job_id: str, visitor: Annotated[Visitor, Depends(Acting("cancel"))], 
 def replay(job_id: str, visitor: Annotated[Visitor, Depends(Acting("replay"))], dependencies: Injected) -> Response:
     """Replay a failed or cancelled job, which may cost again."""
     return _moved("replay", job_id, visitor, dependencies)
+
+
+@router.post("/jobs/{job_id}/approve")
+def approve(
+    job_id: str,
+    visitor: Annotated[Visitor, Depends(Acting("approve"))],
+    dependencies: Injected,
+    approved: Annotated[Literal["yes", "no"], Form()] = "yes",
+    back: Annotated[str, Form()] = "",
+) -> Response:
+    """
+    Mark the result of a job as approved, or take the mark back.
+
+    The answer leads to the job, or to its picture on the contact sheet `back`.
+    """
+    record = dependencies.record(job_id, visitor.key)
+    outcome = mark_job(dependencies, actor_of(visitor.key), record, approved=approved == "yes")
+    return done(f"{own_path(back)}#{job_id}") if back else done(f"/console/jobs/{job_id}", outcome)
 
 
 def _moved(move: Move, job_id: str, visitor: Visitor, dependencies: Dependencies) -> Response:

@@ -26,6 +26,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 Action = Literal[
     "cancel",
     "replay",
+    "approve",
     "redeliver",
     "test_receiver",
     "rotate_receiver",
@@ -41,6 +42,7 @@ Action = Literal[
 ACTIONS: dict[Action, frozenset[str]] = {
     "cancel": PRODUCERS,
     "replay": PRODUCERS,
+    "approve": PRODUCERS,
     "redeliver": PRODUCERS,
     "test_receiver": PRODUCERS,
     "rotate_receiver": PRODUCERS,

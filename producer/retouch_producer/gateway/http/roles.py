@@ -22,6 +22,8 @@ CHANGES: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/v1/edits/batch"): PRODUCERS,
     ("POST", "/v1/edits/{job_id}/cancel"): PRODUCERS,
     ("POST", "/v1/edits/{job_id}/replay"): PRODUCERS,
+    ("POST", "/v1/edits/{job_id}/approve"): PRODUCERS,
+    ("POST", "/v1/edits/{job_id}/unapprove"): PRODUCERS,
     ("POST", "/v1/bulk"): PRODUCERS,
     ("POST", "/v1/bulk/{run_id}/abort"): PRODUCERS,
     ("POST", "/v1/uploads"): PRODUCERS,

@@ -1,4 +1,4 @@
-"""Cancels and replays one job, for the API and for the console."""
+"""Cancels, replays and approves one job, for the API and for the console."""
 
 from __future__ import annotations
 
@@ -37,7 +37,29 @@ def move_job(dependencies: Dependencies, actor: Actor, move: Move, record: JobRe
     if kind == "full":
         raise queue_full(record.spec.tenant, reason)
     dependencies.connections.publisher.publish(messages)
-    if kind in CHANGES:
-        with clear_errors():
-            dependencies.audit.record(actor, f"edit.{move}", record.spec.tenant, ids=[record.id], outcome=kind)
+    _note(dependencies, actor, f"edit.{move}", record, kind)
     return kind
+
+
+def mark_job(dependencies: Dependencies, actor: Actor, record: JobRecord, *, approved: bool) -> str:
+    """
+    Mark the result of a job as approved, or take the mark back, and return the outcome. Write it into the audit if the
+    mark was changed.
+
+    Raises `conflict` for a job that has not succeeded.
+    """
+    approvals = dependencies.connections.approvals
+    with clear_errors():
+        outcome = approvals.approve(record.id, actor.label) if approved else approvals.unapprove(record.id)
+    if outcome == "unknown":
+        raise not_found("job")
+    if outcome == "no_result":
+        raise ProblemError("conflict", f"the job is {record.state}; only the result of a succeeded job can be approved")
+    _note(dependencies, actor, "edit.approve" if approved else "edit.unapprove", record, outcome)
+    return outcome
+
+
+def _note(dependencies: Dependencies, actor: Actor, action: str, record: JobRecord, outcome: str) -> None:
+    if outcome in CHANGES:
+        with clear_errors():
+            dependencies.audit.record(actor, action, record.spec.tenant, ids=[record.id], outcome=outcome)

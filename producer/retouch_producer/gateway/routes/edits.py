@@ -1,4 +1,4 @@
-"""`/v1/edits`: enqueues one edit or a batch; lists, returns, cancels and replays jobs."""
+"""`/v1/edits`: enqueues one edit or a batch; lists and returns jobs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from retouch_producer.gateway.dependencies import Dependencies, Injected
 from retouch_producer.gateway.enqueue.dry_run import estimate
 from retouch_producer.gateway.enqueue.request import EnqueueRequest, read_request
 from retouch_producer.gateway.events.job_wait import wait_until_final
-from retouch_producer.gateway.http.auth import Caller, actor_of, query_in_scope
+from retouch_producer.gateway.http.auth import Caller, query_in_scope
 from retouch_producer.gateway.http.body import (
     BATCH_MOST,
     SINGLE_MOST,
@@ -37,7 +37,6 @@ from retouch_producer.gateway.http.errors import not_found, problem_of, problem_
 from retouch_producer.gateway.http.pagination import parse_cursor
 from retouch_producer.gateway.http.parameters import PageCursor, PageLimit, Since, TenantFilter, Until
 from retouch_producer.gateway.http.request_turns import give_up_turn, turn_taken
-from retouch_producer.gateway.moves.jobs import Move, move_job
 from retouch_producer.gateway.schemas import edits as edit_schemas
 from retouch_producer.gateway.schemas.dry_run import DryRun
 
@@ -305,39 +304,3 @@ def list_edits(
 def read_edit(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
     """Return one job."""
     return JSONResponse(dependencies.job_document(dependencies.record(job_id, key)))
-
-
-@router.post(
-    "/{job_id}/cancel",
-    operation_id="cancel_edit",
-    response_model=edit_schemas.StateChange,
-    responses=problem_responses(401, 404, 422, 503),
-)
-def cancel(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """
-    Cancel a job.
-
-    The outcome is `cancelled`, or `final` if the job had ended before. It is `requested` if a call is in flight, which
-    may still cost money.
-    """
-    return _moved("cancel", job_id, key, dependencies)
-
-
-@router.post(
-    "/{job_id}/replay",
-    operation_id="replay_edit",
-    response_model=edit_schemas.StateChange,
-    responses=problem_responses(401, 404, 409, 422, 429, 503),
-)
-def replay(job_id: str, key: Caller, dependencies: Injected) -> JSONResponse:
-    """
-    Replay a failed or cancelled job, which may cost again.
-
-    The answer is 409 for any other job, and 429 if the backlog is full.
-    """
-    return _moved("replay", job_id, key, dependencies)
-
-
-def _moved(move: Move, job_id: str, key: ApiKey, dependencies: Dependencies) -> JSONResponse:
-    outcome = move_job(dependencies, actor_of(key), move, dependencies.record(job_id, key))
-    return JSONResponse({"outcome": outcome, "job": dependencies.job_document(dependencies.record(job_id, key))})

@@ -160,6 +160,8 @@ class Links(Schema):
     events: str
     cancel: str
     replay: str
+    approve: str
+    unapprove: str
 
 
 class Job(Schema):
@@ -172,7 +174,8 @@ class Job(Schema):
     settings apply. `resumable` is true if a paid answer is on record, so that a replay costs nothing. `results` has all
     images of the endpoint's answer, and `result` is the first of them. `account` is the account to which the job was
     dispatched last. `account_reason` says why, and is null if there is only one account. `worker` is the host and
-    process of the worker that claimed the job last.
+    process of the worker that claimed the job last. `approved_at` and `approved_by` are null unless the result is
+    approved. `approved_by` is the name of the API key, its id if it has no name, or `cli` or `python` without a key.
     """
 
     id: str = Field(examples=["ed_0199c2f3a4b0a1b2c3d4e5f6"])
@@ -199,6 +202,8 @@ class Job(Schema):
     account: str
     account_reason: str | None
     worker: str | None
+    approved_at: Instant | None
+    approved_by: str | None
     charges: Charges
     charge_log: list[ChargeEntry]
     receivers: list[str]
@@ -249,13 +254,16 @@ class BatchAnswer(Schema):
 
 class StateChange(Schema):
     """
-    The outcome of a cancel or a replay, and the job after it.
+    The outcome of a change to a job, and the job after it.
 
     A cancel has the outcome `cancelled`, `requested` or `final`. A replay has the outcome `replayed`, `open` or
-    `succeeded`.
+    `succeeded`. Approving has the outcome `approved`, taking the mark back `unapproved`, and both `unchanged` if the
+    mark was so before.
     """
 
-    outcome: Literal["cancelled", "requested", "final", "replayed", "open", "succeeded"]
+    outcome: Literal[
+        "cancelled", "requested", "final", "replayed", "open", "succeeded", "approved", "unapproved", "unchanged"
+    ]
     job: Job
 
 

@@ -150,6 +150,12 @@
     if (preview && event.key.toLowerCase() === "r" && !event.altKey && !event.ctrlKey && !event.metaKey) location.assign(preview);
   });
 
+  // A approves the result of the frame that has the focus, or takes the mark back.
+  document.addEventListener("keydown", (event) => {
+    const form = event.target.closest?.("li")?.querySelector(".frame-act");
+    if (form && event.key.toLowerCase() === "a" && !event.repeat && !event.altKey && !event.ctrlKey && !event.metaKey) form.requestSubmit();
+  });
+
   // A list of suggestions completes a whole field, so each of them begins with the terms that are written already.
   document.addEventListener("input", (event) => {
     if (!event.target.matches("[data-terms]")) return;
