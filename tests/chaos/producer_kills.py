@@ -89,11 +89,11 @@ def arm(point: str, log: Path) -> None:
         await send(self, messages)
         die()
 
-    run, send = Script.__call__, RedisTransport._publish
+    run, send = Script.__call__, RedisTransport.publish
     if step == "enqueue":
         Script.__call__ = enqueue  # type: ignore[method-assign]  # wrapped for this process alone
     else:
-        RedisTransport._publish = publish  # type: ignore[method-assign]  # wrapped for this process alone
+        RedisTransport.publish = publish  # type: ignore[method-assign]  # wrapped for this process alone
 
 
 def extra_of(number: int) -> dict[str, int]:
