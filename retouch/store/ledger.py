@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Literal
@@ -137,15 +137,18 @@ class Ledger:
 
     def _rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
         """Yield (tenant, day, "", {class: count}) for each count in the ledgers of tenants."""
+        for name, (day, kind), count in self._counts(tenants, keys.ledger):
+            yield name, int(day), "", {kind: count}
+
+    def _counts(self, tenants: Sequence[str], key_of: Callable[[str], str]) -> Iterator[tuple[str, list[str], int]]:
+        """Yield (tenant, words of the field, count) for each count in a hash of each tenant."""
         for names in batched(tenants, _CHUNK):
             with self._client.pipeline(transaction=False) as pipe:
                 for name in names:
-                    pipe.hgetall(keys.ledger(name))
+                    pipe.hgetall(key_of(name))
                 ledgers = pipe.execute()
             for name, ledger in zip(names, ledgers, strict=True):
-                for field, count in ledger.items():
-                    day, _, kind = field.partition(" ")
-                    yield name, int(day), "", {kind: int(count)}
+                yield from ((name, field.split(" "), int(count)) for field, count in ledger.items())
 
     def _account_rows(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
         """Yield (tenant, day, account, {class: count}). Calls from a time with only one account belong to `default`."""
@@ -161,15 +164,8 @@ class Ledger:
 
     def _calls_of_accounts(self, tenants: Sequence[str]) -> Iterator[tuple[str, int, str, dict[str, int]]]:
         """Yield (tenant, day, account, {class: count}) for each count from a time with several accounts."""
-        for names in batched(tenants, _CHUNK):
-            with self._client.pipeline(transaction=False) as pipe:
-                for name in names:
-                    pipe.hgetall(keys.ledger_accounts(name))
-                ledgers = pipe.execute()
-            for name, ledger in zip(names, ledgers, strict=True):
-                for field, count in ledger.items():
-                    day, account, kind = field.split(" ")
-                    yield name, int(day), account, {kind: int(count)}
+        for name, (day, account, kind), count in self._counts(tenants, keys.ledger_accounts):
+            yield name, int(day), account, {kind: count}
 
     def _usage_by_tag(self, tenants: Sequence[str], first: int, last: int, price_per_call: float) -> list[UsageRow]:
         """

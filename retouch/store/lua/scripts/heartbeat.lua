@@ -1,10 +1,11 @@
--- Renew the leases of one worker process, and record what it is and how many threads it has for deliveries. The lane has as many slots
--- as all living workers have threads, so a delivery with a slot never waits for a thread. The accounts whose keys the
--- process holds count as served for the time of a lease.
+-- Renew the leases of one worker process, and record what it is and how many threads it has for deliveries. The lane
+-- has as many slots as all living workers have threads, so a delivery with a slot never waits for a thread. The accounts
+-- whose keys the process holds count as served for the time of a lease.
 -- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate, rt:edits:gate,
 --       rt:edits:gate:{account}, rt:edits:account_workers.
--- ARGV: lease_s, announcement of the worker ('' for none), threads, ids of the accounts that it serves ('' for none), name of the
---       process ('' if it must not be counted among the workers of these accounts), then per lease: lane, item, fence.
+-- ARGV: lease_s, announcement of the worker ('' for none), threads, ids of the accounts that it serves ('' for none),
+--       name of the process ('' if it must not be counted among the workers of these accounts), then per lease: lane,
+--       item, fence.
 -- Returns the items whose lease is lost.
 local lease_s, worker, threads, served, process = unpack(ARGV, 1, 5)
 local beats = { unpack(ARGV, 6) }
