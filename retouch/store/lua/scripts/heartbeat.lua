@@ -1,5 +1,5 @@
 -- Renew the leases of one worker process, and record what it is and how many threads it has for deliveries. The lane
--- has as many slots as all living workers have threads, so a delivery with a slot never waits for a thread. The accounts
+-- has as many slots as all living workers have threads: a delivery with a slot never waits for a thread. The accounts
 -- whose keys the process holds count as served for the time of a lease.
 -- Keys: rt:L:state:{item}, rt:L:slots, rt:deliveries:workers, rt:deliveries:gate, rt:edits:gate,
 --       rt:edits:gate:{account}, rt:edits:account_workers.
