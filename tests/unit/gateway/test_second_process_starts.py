@@ -58,8 +58,7 @@ def test_a_process_that_ends_at_each_start_is_started_ever_more_seldom(
 
     async def run() -> None:
         second_process.begin()
-        assert await until(lambda: len(started()) >= 2)
-        await asyncio.sleep(2.0)
+        assert await until(lambda: len(started()) >= 4)
         await second_process.close()
 
     began_at = time.monotonic()
@@ -81,7 +80,7 @@ def test_a_process_that_starts_slowly_is_not_killed_for_it(
     async def run() -> None:
         second_process.begin()
         assert await until(lambda: bool(started()))
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(0.8)
         assert len(started()) == 1
         assert alive(started()[0])
         assert await until(lambda: len(started()) == 2), "in the end it is killed, and another one is started"
