@@ -26,6 +26,7 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._flows = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
+        self._transports: list[asyncio.WriteTransport] = []
         self._server: asyncio.Server | None = None
         self.port = 0
         self.accepted = 0
@@ -82,12 +83,15 @@ class Proxy:
             for writer in list(self._writers):
                 writer.transport.abort()
             await asyncio.wait(others, timeout=0.01)
-        for writer in self._writers:
-            writer.transport.abort()
-        await asyncio.sleep(0)  # a turn of the loop, in which closed transports let go of their sockets
+        # A transport that is closed with data left to send keeps its socket until its peer reads.
+        while left := [one for one in self._transports if one.get_extra_info("socket").fileno() != -1]:
+            for transport in left:
+                transport.abort()
+            await asyncio.sleep(0.01)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
+        self._transports.append(writer.transport)
         self._writers.add(writer)  # here, for a task that is cancelled before it began closes nothing
         task = self._loop.create_task(self._serve(reader, writer))
         task.add_done_callback(lambda _: self._writers.discard(writer) if writer.is_closing() else None)
@@ -95,6 +99,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.closing(writer), contextlib.suppress(OSError):
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+            self._transports.append(far_writer.transport)
             with contextlib.closing(far_writer):  # pumps that are cancelled before they began close nothing
                 await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
 
