@@ -13,7 +13,7 @@ from retouch.store.deliveries import DeliveryAttempt, DeliveryRecord, DeliverySt
 from retouch.store.receivers import Receiver
 
 LATEST_MOST = 200
-_PAGES_MOST = 10
+_PAGES_MOST = 6
 """How many pages of 500 entries of the tenant's index are examined: other receivers may have all of them."""
 
 Outcome: TypeAlias = Literal["delivered", "retried", "waiting", "dead"]
@@ -64,7 +64,7 @@ class ReceiverHealth:
 
 
 def receiver_health(deliveries: DeliveryStore, receiver: Receiver) -> ReceiverHealth:
-    """Return the health of a receiver. At most 5,000 entries of its tenant's index of deliveries are examined."""
+    """Return the health of a receiver. At most 3,000 entries of its tenant's index of deliveries are examined."""
     ids, pages = list[str](), 0
     for page in islice(deliveries.pages_to_receiver(receiver.tenant, receiver.id), _PAGES_MOST):
         ids, pages = ids + page, pages + 1
