@@ -8,6 +8,7 @@ from typing import Any
 
 from retouch.outcomes import AccountRefused, Busy, Outcome, Processing, Ready, Stored
 from retouch.policy import RetryPolicy, decide
+from retouch.store.accounts import AccountStore
 from retouch.store.jobs import NewJob
 from retouch.store.records import Claim
 from retouch.store.scripts import Message
@@ -60,6 +61,19 @@ def refuse(kit: LaneKit, claim: Claim, outcome: Outcome, health: str) -> list[Me
 def succeed(kit: LaneKit, claim: Claim) -> list[Message]:
     kit.jobs.answer(claim, "succeeded", READY, "ok")
     return settle(kit, claim, Stored(IMAGE))
+
+
+def succeeded_elsewhere(kit: LaneKit, store: AccountStore, account: str) -> Claim:
+    """Let a job lose its POST at this account, which is drained, and succeed at another one. Return the first claim."""
+    (job,) = several(kit, 1)
+    frozen = post(kit, job.id)
+    store.drain(account)
+    kit.make_due("edits", "slots")
+    kit.rescue()
+    kit.make_due("edits", "slots")
+    kit.rescue()
+    succeed(kit, post(kit, job.id))
+    return frozen
 
 
 def events_of_accounts(client: Any) -> list[tuple[str, str]]:

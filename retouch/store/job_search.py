@@ -22,7 +22,6 @@ from retouch.store.index_walks import STEP, Filter, Source, Walk, begin_walk, fi
 from retouch.store.jobs import SharedJobStore
 from retouch.store.pagination import IndexCursor
 from retouch.store.records import JobRecord, charges_from
-from retouch.store.redis_commands import Client
 from retouch.sync_async import reply, sync_async
 
 CANDIDATES_MOST = 100_000
@@ -317,12 +316,3 @@ def indexes_of(record: JobRecord) -> list[str]:
     if record.spec.input:
         names.append(keys.jobs_by("input", tenant, keys.input_digest(record.spec.input)))
     return [*names, keys.jobs_by("code", tenant, code)] if code else names
-
-
-def ended_jobs(client: Client, tenant: str) -> dict[str, int]:
-    """Return {state: count} of a tenant's jobs that ended and are on record; states without jobs are left out."""
-    ends = ("succeeded", "failed", "cancelled")
-    with client.pipeline(transaction=False) as pipe:
-        for state in ends:
-            pipe.zcard(keys.jobs_by("state", tenant, state))
-        return {state: count for state, count in zip(ends, pipe.execute(), strict=True) if count}

@@ -13,7 +13,18 @@ from retouch.outcomes import AccountRefused, GateClosed, Unknown
 from retouch.store.accounts import AccountStore, UnknownAccount
 from retouch.store.blob_retention import ACCOUNTS_KEPT_S, trim_indexes
 from retouch.store.ledger import Ledger
-from tests.account_kit import ASKED, accounts_of, close, events_of_accounts, post, refuse, settle, several, succeed
+from tests.account_kit import (
+    ASKED,
+    accounts_of,
+    close,
+    events_of_accounts,
+    post,
+    refuse,
+    settle,
+    several,
+    succeed,
+    succeeded_elsewhere,
+)
 from tests.lane_kit import LaneKit, account
 
 
@@ -268,14 +279,7 @@ def test_an_account_that_is_gone_is_forgotten_and_its_ledger_is_not(kit: LaneKit
 def test_a_late_answer_corrects_the_account_that_was_called(kit: LaneKit, client: Any, store: AccountStore) -> None:
     """A late answer counts for the account of its POST, even if the job has moved to another account and ended."""
     kit.open_accounts(account("a", 1), account("b", 1))
-    (job,) = several(kit, 1)
-    frozen = post(kit, job.id)
-    store.drain("a")
-    kit.make_due("edits", "slots")
-    kit.rescue()
-    kit.make_due("edits", "slots")
-    kit.rescue()
-    succeed(kit, post(kit, job.id))
+    frozen = succeeded_elsewhere(kit, store, "a")
     assert Counter({row.key: row.unknown for row in Ledger(client).usage(by="account")})["a"] == 1
     kit.jobs.answer(frozen, "failed", None, "alive")
     assert [(row.key, row.unknown) for row in Ledger(client).usage(by="account")] == [("a", 0), ("b", 0)]

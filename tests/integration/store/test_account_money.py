@@ -11,7 +11,7 @@ from retouch.store.accounts import AccountStore
 from retouch.store.history import History
 from retouch.store.ledger import CLASSES, Ledger
 from retouch.store.stats import read_stats
-from tests.account_kit import post, settle, several, succeed
+from tests.account_kit import post, settle, several, succeed, succeeded_elsewhere
 from tests.charge_kit import GIVE_UP
 from tests.lane_kit import LaneKit, account
 
@@ -65,14 +65,7 @@ def test_a_late_answer_moves_the_charge_of_its_account_in_history(
 ) -> None:
     """A late answer proves that the first of two POSTs was free: history takes the charge from its account."""
     open_two(kit)
-    (job,) = several(kit, 1)
-    frozen = post(kit, job.id)
-    store.drain("cheap")
-    kit.make_due("edits", "slots")
-    kit.rescue()
-    kit.make_due("edits", "slots")
-    kit.rescue()
-    succeed(kit, post(kit, job.id))
+    frozen = succeeded_elsewhere(kit, store, "cheap")
     assert charges_of(client) == {"cheap": {"unknown": 1}, "dear": {"useful": 1}}
     kit.jobs.answer(frozen, "failed", None, "alive")
     assert charges_of(client) == {"dear": {"useful": 1}}

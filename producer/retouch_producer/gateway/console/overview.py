@@ -12,10 +12,11 @@ from retouch.query import JobQuery
 from retouch.states import JobState
 from retouch.store import keys
 from retouch.store.deliveries import DeliveryRecord
-from retouch.store.job_search import JobSearch, ended_jobs
+from retouch.store.job_search import JobSearch
 from retouch.store.lanes import LANES, LaneNumbers
 from retouch.store.records import JobRecord
 from retouch.store.redis_client import clear_errors
+from retouch.store.state_counts import ended_jobs
 from retouch.store.worker_presence import WorkerPresence, worker_presence
 from retouch_producer.findings import Finding
 from retouch_producer.findings.lanes import lane_findings

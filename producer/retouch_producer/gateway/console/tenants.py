@@ -10,9 +10,9 @@ from fastapi import Depends, Form, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field
 
-from retouch.store.job_search import ended_jobs
 from retouch.store.lanes import LEAST_WEIGHT, MOST_WEIGHT
 from retouch.store.redis_client import clear_errors
+from retouch.store.state_counts import ended_jobs
 from retouch.store.tenants import Tenant
 from retouch_producer.gateway.console.changes import record_change
 from retouch_producer.gateway.console.money import (

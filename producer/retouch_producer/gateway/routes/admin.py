@@ -16,10 +16,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
 
 from retouch.store.failing_receivers import count_failing, failing_receivers
-from retouch.store.job_search import ended_jobs
 from retouch.store.lanes import LANES
 from retouch.store.ledger import By
 from retouch.store.redis_client import clear_errors
+from retouch.store.state_counts import ended_jobs
 from retouch.store.worker_presence import worker_presence
 from retouch_producer.documents import failure_document, lane_document, worker_document
 from retouch_producer.gateway.dependencies import Injected
